@@ -1,0 +1,132 @@
+//! The nouns: what an environment is, how its name is read and printed, and what may sit in what. No I/O.
+
+mod name;
+
+pub use name::NameError;
+
+use std::collections::BTreeMap;
+
+/// What an engine of isolation is, as data; each engine's file declares its own.
+#[derive(Debug)]
+pub struct EngineAbout {
+    /// The word in an environment's name.
+    pub name: &'static str,
+    /// One line for `list environments`.
+    pub summary: &'static str,
+    /// What it needs on the host, one line.
+    pub needs: &'static str,
+    /// Whether it brings a kernel of its own.
+    pub virtual_machine: bool,
+    /// Whether it can be started inside a guest.
+    pub nests_in_guest: bool,
+    /// Options that its name takes.
+    pub options: &'static [OptionAbout],
+}
+
+/// One option of an engine.
+#[derive(Debug)]
+pub struct OptionAbout {
+    /// `key` in `key=value`.
+    pub key: &'static str,
+    /// What it may be.
+    pub values: Values,
+    /// What it is when it is not written.
+    pub default: &'static str,
+    /// Its meaning, one line.
+    pub meaning: &'static str,
+}
+
+/// What the value of an option may be.
+#[derive(Debug, Clone, Copy)]
+pub enum Values {
+    /// One of these words.
+    OneOf(&'static [&'static str]),
+    /// A path on the host.
+    Path,
+    /// A bare word without a value.
+    Flag,
+}
+
+/// Options as written, by key; a bare flag has an empty value.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Options(BTreeMap<String, String>);
+
+impl Options {
+    /// The value as written, or the engine's default.
+    #[must_use]
+    pub fn get<'a>(&'a self, about: &'a EngineAbout, key: &str) -> &'a str {
+        let default = about.options.iter().find(|option| option.key == key).map_or("", |option| option.default);
+        self.0.get(key).map_or(default, String::as_str)
+    }
+
+    /// The value, if it was written.
+    #[must_use]
+    pub fn written(&self, key: &str) -> Option<&str> {
+        self.0.get(key).map(String::as_str)
+    }
+}
+
+/// One layer of a stack: an engine and its options.
+#[derive(Clone)]
+pub struct Layer {
+    /// The engine.
+    pub engine: &'static EngineAbout,
+    /// Its options as written.
+    pub options: Options,
+    /// The layer as written, such as `docker:net=host`.
+    pub text: String,
+}
+
+impl std::fmt::Debug for Layer {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(&self.text)
+    }
+}
+
+impl Layer {
+    /// An option's value or its default.
+    #[must_use]
+    pub fn option(&self, key: &str) -> &str {
+        self.options.get(self.engine, key)
+    }
+}
+
+/// A named stack of layers; `native` is the empty stack. It prints as it was written.
+#[derive(Debug, Clone)]
+pub struct Environment {
+    text: String,
+    stack: Vec<Layer>,
+}
+
+impl Environment {
+    /// The empty stack.
+    #[must_use]
+    pub fn native() -> Self {
+        Self { text: "native".to_owned(), stack: Vec::new() }
+    }
+
+    /// Its name as written.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.text
+    }
+
+    /// Its layers, outermost first.
+    #[must_use]
+    pub fn stack(&self) -> &[Layer] {
+        &self.stack
+    }
+
+    /// Whether it is the empty stack.
+    #[must_use]
+    pub fn is_native(&self) -> bool {
+        self.stack.is_empty()
+    }
+
+    /// The part inside the outermost layer, as written: `sandbox` of `qemu/sandbox`; `None` where there is none.
+    #[must_use]
+    pub fn inner(&self) -> Option<String> {
+        let inner: Vec<&str> = self.stack.iter().skip(1).map(|layer| layer.text.as_str()).collect();
+        (!inner.is_empty()).then(|| inner.join("/"))
+    }
+}

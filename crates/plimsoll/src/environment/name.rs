@@ -1,0 +1,206 @@
+//! Names of environments: `layer[:option[=value],...][/layer...]`, outermost first.
+//!
+//! A value that holds `/`, `,` or `:` is double-quoted. Every error of a name is reported at once, with a suggestion.
+
+use super::{EngineAbout, Environment, Layer, OptionAbout, Options, Values};
+
+/// What is wrong with a name.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("environment `{environment}`: {message}")]
+pub struct NameError {
+    /// The whole name as written.
+    pub environment: String,
+    /// What is wrong, and what was perhaps meant.
+    pub message: String,
+}
+
+impl Environment {
+    /// Reads a name against the engines that exist.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it, at once.
+    pub fn parse(text: &str, engines: &[&'static EngineAbout]) -> Result<Self, Vec<NameError>> {
+        let mut reader = NameReader { text, engines, errors: Vec::new() };
+        let stack = reader.stack();
+        if reader.errors.is_empty() { Ok(Self { text: text.to_owned(), stack }) } else { Err(reader.errors) }
+    }
+}
+
+struct NameReader<'a> {
+    text: &'a str,
+    engines: &'a [&'static EngineAbout],
+    errors: Vec<NameError>,
+}
+
+impl NameReader<'_> {
+    fn wrong(&mut self, message: String) {
+        self.errors.push(NameError { environment: self.text.to_owned(), message });
+    }
+
+    fn stack(&mut self) -> Vec<Layer> {
+        let parts = split_outside_quotes(self.text, '/');
+        if parts == ["native"] {
+            return Vec::new();
+        }
+        let stack: Vec<Layer> = parts.iter().filter_map(|part| self.layer(part)).collect();
+        for pair in stack.windows(2) {
+            self.nesting(&pair[0], &pair[1]);
+        }
+        stack
+    }
+
+    fn nesting(&mut self, outer: &Layer, inner: &Layer) {
+        if !outer.engine.virtual_machine {
+            self.wrong(format!(
+                "nothing can be nested in `{}`; only a virtual machine holds further layers",
+                outer.engine.name
+            ));
+        } else if !inner.engine.nests_in_guest {
+            self.wrong(format!("`{}` cannot run inside a guest", inner.engine.name));
+        }
+    }
+
+    fn layer(&mut self, part: &str) -> Option<Layer> {
+        let (name, options) = part.split_once(':').unwrap_or((part, ""));
+        let Some(engine) = self.engines.iter().copied().find(|engine| engine.name == name) else {
+            self.unknown_engine(name);
+            return None;
+        };
+        let mut read = Options::default();
+        for option in split_outside_quotes(options, ',').into_iter().filter(|_| part.contains(':')) {
+            self.option(engine, option, &mut read);
+        }
+        Some(Layer { engine, options: read, text: part.to_owned() })
+    }
+
+    fn unknown_engine(&mut self, name: &str) {
+        if name == "native" {
+            return self.wrong("`native` takes no options and no layers here".to_owned());
+        }
+        let known: Vec<&str> = std::iter::once("native").chain(self.engines.iter().map(|engine| engine.name)).collect();
+        self.wrong(format!("unknown layer `{name}`{}", suggest(name, &known)));
+    }
+
+    fn option(&mut self, engine: &'static EngineAbout, option: &str, read: &mut Options) {
+        let (key, value) = option.split_once('=').unwrap_or((option, ""));
+        let value = value.strip_prefix('"').and_then(|value| value.strip_suffix('"')).unwrap_or(value);
+        let Some(about) = engine.options.iter().find(|about| about.key == key) else {
+            let known: Vec<&str> = engine.options.iter().map(|about| about.key).collect();
+            return self.wrong(format!("`{}` has no option `{key}`{}", engine.name, suggest(key, &known)));
+        };
+        if let Some(message) = refusal(about, value, option.contains('=')) {
+            return self.wrong(message);
+        }
+        if read.0.insert(key.to_owned(), value.to_owned()).is_some() {
+            self.wrong(format!("option `{key}` is given twice"));
+        }
+    }
+}
+
+fn refusal(about: &OptionAbout, value: &str, has_value: bool) -> Option<String> {
+    match about.values {
+        Values::Flag if has_value => Some(format!("`{}` is a bare word and takes no value", about.key)),
+        Values::OneOf(words) if !words.contains(&value) => {
+            Some(format!("`{}={value}`{}", about.key, suggest(value, words)))
+        }
+        Values::Path if value.is_empty() => Some(format!("`{}` needs a path", about.key)),
+        _ => None,
+    }
+}
+
+/// What was perhaps meant, else what there is.
+pub(crate) fn suggest(written: &str, known: &[&str]) -> String {
+    let near = known.iter().map(|word| (strsim::damerau_levenshtein(written, word), word)).min();
+    match near {
+        Some((distance, word)) if distance <= 2 => format!("; did you mean `{word}`?"),
+        _ => format!("; there is {}", known.join(", ")),
+    }
+}
+
+fn split_outside_quotes(text: &str, separator: char) -> Vec<&str> {
+    let mut quoted = false;
+    text.split(|character| {
+        quoted ^= character == '"';
+        character == separator && !quoted
+    })
+    .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    static BOX: EngineAbout = EngineAbout {
+        name: "sandbox",
+        summary: "",
+        needs: "",
+        virtual_machine: false,
+        nests_in_guest: true,
+        options: &[
+            OptionAbout { key: "net", values: Values::OneOf(&["none", "host"]), default: "none", meaning: "" },
+            OptionAbout { key: "fast", values: Values::Flag, default: "", meaning: "" },
+        ],
+    };
+    static VM: EngineAbout = EngineAbout {
+        name: "qemu",
+        summary: "",
+        needs: "",
+        virtual_machine: true,
+        nests_in_guest: false,
+        options: &[OptionAbout { key: "kernel", values: Values::Path, default: "", meaning: "" }],
+    };
+
+    fn parse(text: &str) -> Result<Environment, Vec<String>> {
+        Environment::parse(text, &[&BOX, &VM]).map_err(|errors| errors.into_iter().map(|error| error.message).collect())
+    }
+
+    #[test]
+    fn a_name_prints_as_it_was_written() {
+        for name in ["native", "sandbox", "sandbox:net=none", "qemu:kernel=\"/boot/a,b\"/sandbox:net=host,fast"] {
+            assert_eq!(parse(name).unwrap().name(), name);
+        }
+    }
+
+    #[test]
+    fn an_option_not_written_has_its_default() {
+        let environment = parse("sandbox").unwrap();
+        assert_eq!(environment.stack()[0].option("net"), "none");
+        assert_eq!(environment.stack()[0].options.written("net"), None);
+    }
+
+    #[test]
+    fn a_quoted_value_keeps_its_separators() {
+        let environment = parse("qemu:kernel=\"/boot/a,b:c\"/sandbox").unwrap();
+        assert_eq!(environment.stack()[0].option("kernel"), "/boot/a,b:c");
+        assert_eq!(environment.inner().as_deref(), Some("sandbox"));
+    }
+
+    #[test]
+    fn every_error_is_reported_at_once_with_a_suggestion() {
+        let errors = parse("qmeu/sandbox:nett=none,net=hots").unwrap_err();
+        assert_eq!(
+            errors,
+            [
+                "unknown layer `qmeu`; did you mean `qemu`?",
+                "`sandbox` has no option `nett`; did you mean `net`?",
+                "`net=hots`; did you mean `host`?",
+            ]
+        );
+    }
+
+    #[test]
+    fn only_a_virtual_machine_holds_further_layers() {
+        assert_eq!(parse("sandbox/qemu").unwrap_err().len(), 1);
+        assert_eq!(parse("qemu/qemu").unwrap_err(), ["`qemu` cannot run inside a guest"]);
+        assert!(parse("native/sandbox").is_err());
+        assert!(parse("").is_err());
+        assert!(parse("sandbox:").is_err());
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_text_makes_the_reader_panic(text in ".{0,60}") {
+            let _ = parse(&text);
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! The unsafe corner of the program: what runs between fork and exec.
