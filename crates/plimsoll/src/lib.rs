@@ -12,6 +12,11 @@ pub mod analysis;
 pub mod clock;
 pub mod environment;
 pub mod interrupt;
+#[allow(clippy::disallowed_methods, reason = "environments are processes; `process` starts them")]
 pub mod launch;
+#[allow(clippy::disallowed_methods, reason = "engines are asked for their versions and tried by starting them")]
+pub mod probe;
 pub mod rounds;
 pub mod sample;
+#[allow(clippy::disallowed_methods, reason = "packages are installed by the system's package manager")]
+pub mod setup;
