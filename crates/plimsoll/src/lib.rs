@@ -15,3 +15,4 @@ pub mod interrupt;
 pub mod launch;
 pub mod rounds;
 pub mod sample;
+pub mod store;
