@@ -9,14 +9,15 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod analysis;
+#[allow(clippy::disallowed_methods, reason = "the one place that reads time")]
 pub mod clock;
 pub mod environment;
 pub mod interrupt;
-#[allow(clippy::disallowed_methods, reason = "environments are processes; `process` starts them")]
+#[allow(clippy::disallowed_methods, reason = "environments are processes; `process` starts and ends them")]
 pub mod launch;
-#[allow(clippy::disallowed_methods, reason = "engines are asked for their versions and tried by starting them")]
 pub mod probe;
 pub mod rounds;
 pub mod sample;
 #[allow(clippy::disallowed_methods, reason = "packages are installed by the system's package manager")]
 pub mod setup;
+pub mod store;
