@@ -21,6 +21,8 @@ pub use services::remove_leftovers;
 
 use packages::{Need, Source};
 
+use crate::launch::process::find_program;
+
 /// What is missing on this host and how it would be installed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SetupPlan {
@@ -163,11 +165,8 @@ impl Host<'_> {
     }
 }
 
-/// Whether a program is in PATH or in one of the folders for administrators, which a user's PATH often lacks.
 fn has_program(name: &str) -> bool {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let administrators = ["/usr/local/sbin", "/usr/sbin", "/sbin"].map(Into::into);
-    std::env::split_paths(&path).chain(administrators).any(|folder| folder.join(name).is_file())
+    find_program(name).is_some()
 }
 
 /// Whether `apt-get update` ever ran here (images of containers come without its lists).
