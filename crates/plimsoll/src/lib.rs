@@ -11,7 +11,9 @@
 pub mod analysis;
 pub mod clock;
 pub mod environment;
+pub mod guest;
 pub mod interrupt;
 pub mod launch;
 pub mod rounds;
 pub mod sample;
+pub mod setup;

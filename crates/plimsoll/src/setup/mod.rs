@@ -1,0 +1,3 @@
+//! Installing engines and fetching kernels, through the system's package manager. `run` never needs it.
+
+pub mod kernel;
