@@ -133,9 +133,8 @@ fn end_machine(leave: Leave) -> ! {
         Leave::PowerOff => RebootMode::RB_POWER_OFF,
         Leave::Restart => RebootMode::RB_AUTOBOOT,
     };
-    if let Err(error) = reboot(how) {
-        say(&format!("the machine cannot be left: {error}"));
-    }
+    let Err(error) = reboot(how);
+    say(&format!("the machine cannot be left: {error}"));
     // The kernel panics when PID 1 ends, and `panic=-1` makes that a reset at once.
     std::process::exit(1)
 }

@@ -196,11 +196,45 @@ mod tests {
 
     #[test]
     fn a_q35_has_its_devices_on_pci_and_qemu_s_defaults_elsewhere() {
-        insta::assert_snapshot!(shown(&start(Machine::Q35, Accelerator::Tcg)), @"");
+        insta::assert_snapshot!(shown(&start(Machine::Q35, Accelerator::Tcg)), @r"
+        -nodefaults -no-user-config -no-reboot
+        -display none
+        -machine q35,accel=tcg
+        -smp 2
+        -m size=524288k
+        -kernel /boot/vmlinuz
+        -initrd /run/p/initramfs
+        -append console=ttyS0 quiet panic=-1 rdinit=/plimsoll/plimsoll -- guest-init
+        -serial file:/run/p/console
+        -chardev socket,id=agent,path=/run/p/agent,server=off
+        -device virtio-serial-pci
+        -device virtserialport,chardev=agent,name=plimsoll
+        -chardev socket,id=control,path=/run/p/control,server=off
+        -mon chardev=control,mode=control
+        -drive file=/data/a,,b/disk,format=qcow2,if=none,id=data
+        -device virtio-blk-pci,drive=data
+        ");
     }
 
     #[test]
     fn a_microvm_has_no_pci_and_is_left_by_a_triple_fault() {
-        insta::assert_snapshot!(shown(&start(Machine::Microvm, Accelerator::Kvm)), @"");
+        insta::assert_snapshot!(shown(&start(Machine::Microvm, Accelerator::Kvm)), @r"
+        -nodefaults -no-user-config -no-reboot
+        -display none
+        -machine microvm,accel=kvm
+        -smp 2
+        -m size=524288k
+        -kernel /boot/vmlinuz
+        -initrd /run/p/initramfs
+        -append console=ttyS0 quiet panic=-1 reboot=t rdinit=/plimsoll/plimsoll -- guest-init
+        -serial file:/run/p/console
+        -chardev socket,id=agent,path=/run/p/agent,server=off
+        -device virtio-serial-device
+        -device virtserialport,chardev=agent,name=plimsoll
+        -chardev socket,id=control,path=/run/p/control,server=off
+        -mon chardev=control,mode=control
+        -drive file=/data/a,,b/disk,format=qcow2,if=none,id=data
+        -device virtio-blk-device,drive=data
+        ");
     }
 }

@@ -107,8 +107,27 @@ pub(super) fn launch(
     let argv = format!("{} {}", spec.program.display(), spec.args.join(" "));
     let running = made.running.insert(Running::start(place, &spec, made.pen.as_ref())?);
     let wire = accept(&agent, running, place)?;
-    let qmp = Qmp::greet(accept(&control, running, place)?)?;
+    let mut qmp = Qmp::greet(accept(&control, running, place)?)?;
+    check_machine(&mut qmp, &start)?;
     Ok(QemuVessel { wire, qmp, made, settled: settled.clone(), start, argv })
+}
+
+/// QEMU must have made what it was asked for; it may fall back to its translator in silence.
+fn check_machine(qmp: &mut Qmp, start: &Start) -> Result<(), Failure> {
+    let (cpus, kvm) = (qmp.cpus()?, qmp.uses_kvm()?);
+    let accelerator = if kvm { Accelerator::Kvm } else { Accelerator::Tcg };
+    if (cpus, accelerator) == (start.cpus, start.accelerator) {
+        return Ok(());
+    }
+    Err(Failure::new(
+        Cause::Mismatch,
+        format!(
+            "QEMU was asked for {} vCPUs under {} and made {cpus} under {}",
+            start.cpus,
+            start.accelerator.name(),
+            accelerator.name()
+        ),
+    ))
 }
 
 fn overhead_bytes(accelerator: Accelerator) -> u64 {
