@@ -12,6 +12,7 @@ pub mod analysis;
 #[allow(clippy::disallowed_methods, reason = "the one place that reads time")]
 pub mod clock;
 pub mod environment;
+pub mod guest;
 pub mod interrupt;
 #[allow(clippy::disallowed_methods, reason = "environments are processes; `process` starts and ends them")]
 pub mod launch;

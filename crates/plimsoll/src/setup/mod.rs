@@ -10,6 +10,7 @@
 //! next boot by its package; until then Plimsoll starts a private one when it needs one. No run needs this module.
 
 mod carry_out;
+pub mod kernel;
 mod packages;
 mod services;
 
