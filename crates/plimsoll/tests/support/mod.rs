@@ -23,7 +23,7 @@ use plimsoll::probe::examine;
 /// # Panics
 /// When it is missing and `PLIMSOLL_REQUIRE` (a comma list) names it.
 #[must_use]
-pub fn require(what: &str) -> bool {
+pub(crate) fn require(what: &str) -> bool {
     let Some(reason) = lack(what) else { return true };
     assert!(!demanded(what), "PLIMSOLL_REQUIRE names {what}, but {reason}");
     let thread = std::thread::current();
@@ -44,7 +44,7 @@ fn demanded(what: &str) -> bool {
 }
 
 /// Why the machine lacks it; `None` if it does not.
-pub fn lack(what: &str) -> Option<String> {
+pub(crate) fn lack(what: &str) -> Option<String> {
     match what {
         "root" => (!nix::unistd::Uid::effective().is_root()).then(|| "not root".to_owned()),
         "userns" => userns_lack(),
