@@ -3,10 +3,12 @@
 //! ```text
 //! cargo xtask test -> plimsoll setup -> plimsoll private-docker -- xtask tests-inside -> cargo test --workspace
 //! ```
-//! A test that lacks an engine notes that in the file named by PLIMSOLL_SKIPS; what was skipped is printed at the end.
+//! A test that lacks an engine prints a line that begins with `skipped:`; what was skipped is printed again at the end.
 //! In CI, as root, PLIMSOLL_REQUIRE turns such a skip into a failure.
 
 use std::collections::BTreeSet;
+use std::fs::OpenOptions;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -60,12 +62,57 @@ fn beside_docker(plimsoll: &Path, arguments: &[String], skips: &Path, finished: 
 
 /// The tests themselves; leaves a mark when all of them passed.
 pub(crate) fn run_inside(arguments: &[String]) -> Result<()> {
-    let mut command = tools::cargo(&["test", "--workspace"]);
-    command.args(arguments);
-    tools::run(command)?;
-    let finished =
-        std::env::var_os(FINISHED).map(PathBuf::from).context("this task is started by `cargo xtask test`")?;
+    let file = |variable: &str| {
+        let path = std::env::var_os(variable).map(PathBuf::from);
+        path.with_context(|| format!("{variable} is not set: this task is started by `cargo xtask test`"))
+    };
+    let (skips, finished) = (file(SKIPS)?, file(FINISHED)?);
+    let mut command = tools::cargo(&["test"]);
+    if !names_a_package(arguments) {
+        command.arg("--workspace");
+    }
+    command.args(with_output_shown(arguments));
+    let mut seen = Skips::default();
+    let done = tools::run_and_read(command, &mut |line| seen.read(line));
+    let mut note = OpenOptions::new().create(true).append(true).open(&skips).context("cannot note what was skipped")?;
+    seen.lines.iter().try_for_each(|line| writeln!(note, "{line}")).context("cannot note what was skipped")?;
+    done?;
     std::fs::write(&finished, "").with_context(|| format!("cannot write {}", finished.display()))
+}
+
+/// Whether the arguments choose packages; else all are tested.
+fn names_a_package(arguments: &[String]) -> bool {
+    let own = arguments.iter().take_while(|argument| *argument != "--");
+    own.into_iter().any(|argument| argument == "-p" || argument.starts_with("--package"))
+}
+
+/// The arguments with one for the test programs: what a passing test says is shown as well, since skips pass.
+fn with_output_shown(arguments: &[String]) -> Vec<String> {
+    let mut all = arguments.to_vec();
+    if !all.iter().any(|argument| argument == "--") {
+        all.push("--".to_owned());
+    }
+    all.push("--show-output".to_owned());
+    all
+}
+
+/// Picks skips out of what `cargo test` prints.
+#[derive(Default)]
+struct Skips {
+    test: String,
+    lines: Vec<String>,
+}
+
+impl Skips {
+    fn read(&mut self, line: &str) {
+        if let Some(test) = line.strip_prefix("---- ").and_then(|rest| rest.strip_suffix(" stdout ----")) {
+            test.clone_into(&mut self.test);
+        } else if line.starts_with("SKIPPED: ") {
+            self.lines.push(line.to_owned());
+        } else if let Some(reason) = line.strip_prefix("skipped: ") {
+            self.lines.push(format!("SKIPPED: {}: {reason}", self.test));
+        }
+    }
 }
 
 fn forget(path: &Path) -> Result<()> {
@@ -101,6 +148,25 @@ mod tests {
     fn a_test_that_skips_twice_is_named_once() {
         assert_eq!(distinct("SKIPPED: b: no docker\nSKIPPED: a: no root\n\nSKIPPED: b: no docker\n").len(), 2);
         assert!(distinct("").is_empty());
+    }
+
+    #[test]
+    fn skips_are_picked_out_with_the_test_that_skipped() {
+        let mut skips = Skips::default();
+        let output = "successes:\n---- a::b stdout ----\nskipped: not root\n---- c stdout ----\nhello\n\
+                      SKIPPED: c: docker: no engine\ntest d ... ok\n";
+        output.lines().for_each(|line| skips.read(line));
+        assert_eq!(skips.lines, ["SKIPPED: a::b: not root", "SKIPPED: c: docker: no engine"]);
+    }
+
+    #[test]
+    fn arguments_for_the_test_programs_are_kept() {
+        let own =
+            |arguments: &[&str]| with_output_shown(&arguments.iter().map(|a| (*a).to_owned()).collect::<Vec<_>>());
+        assert_eq!(own(&["-p", "xtask"]), ["-p", "xtask", "--", "--show-output"]);
+        assert_eq!(own(&["--", "name"]), ["--", "name", "--show-output"]);
+        assert!(names_a_package(&["-p".to_owned(), "xtask".to_owned()]));
+        assert!(!names_a_package(&["--".to_owned(), "-p".to_owned()]));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Starting other programs, and where they put what they build.
 
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -32,6 +33,22 @@ pub(crate) fn run(mut command: Command) -> Result<()> {
         bail!("`{line}` failed ({status})");
     }
     Ok(())
+}
+
+/// As [`run`], and shows each line of its standard output to `read` as well.
+pub(crate) fn run_and_read(mut command: Command, read: &mut dyn FnMut(&str)) -> Result<()> {
+    let line = words(&command);
+    println!("$ {line}");
+    let mut child = command.stdout(Stdio::piped()).spawn().with_context(|| format!("cannot start `{line}`"))?;
+    let output = child.stdout.take().context("no stream to read from")?;
+    for said in BufReader::new(output).split(b'\n') {
+        let said = said.with_context(|| format!("cannot read what `{line}` says"))?;
+        let said = String::from_utf8_lossy(&said);
+        println!("{said}");
+        read(&said);
+    }
+    let status = child.wait().with_context(|| format!("cannot wait for `{line}`"))?;
+    if status.success() { Ok(()) } else { bail!("`{line}` failed ({status})") }
 }
 
 /// What a program prints, if it succeeds.

@@ -142,6 +142,9 @@ pub(crate) fn breaches_of_text(source: &Source) -> Vec<String> {
         for word in ["TODO", "FIXME", "XXX"].iter().filter(|word| mentioned(line, word)) {
             breaches.push(format!("{at}: `{word}`: do it, or write down elsewhere that it is missing"));
         }
+        if ["<<<<<<< ", ">>>>>>> "].iter().any(|mark| line.starts_with(mark)) {
+            breaches.push(format!("{at}: a merge was not finished"));
+        }
         let folders = ["/work/", "/root/", "/home/"];
         for folder in folders.iter().filter(|folder| source.path.ends_with(".md") && line.contains(*folder)) {
             breaches.push(format!("{at}: `{folder}` is a folder of somebody's machine"));
@@ -262,6 +265,7 @@ mod tests {
         assert_eq!(text("docs/a.md", "see /home/me/x").len(), 1);
         assert!(text("crates/a.rs", "\"/root/x\"").is_empty());
         assert!(text("docs/a.md", "TODOS and mastodon\n").is_empty());
+        assert_eq!(text("crates/a.rs", "<<<<<<< HEAD\nx\n=======\ny\n>>>>>>> other\n").len(), 2);
     }
 
     #[test]

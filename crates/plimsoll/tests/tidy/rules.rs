@@ -13,6 +13,8 @@ pub(crate) struct Rule {
 }
 
 const PROGRAM: &str = "crates/plimsoll/src/";
+const HIDDEN: &str = "crates/plimsoll/src/cli/hidden.rs";
+const ENCLOSURE: &str = "crates/plimsoll/src/launch/enclosure.rs";
 
 /// Every rule.
 pub(crate) const RULES: &[Rule] = &[
@@ -188,8 +190,8 @@ pub(crate) const RULES: &[Rule] = &[
     },
     Rule {
         below: PROGRAM,
-        // The guest's init has a console and no caller.
-        except: &["crates/plimsoll/src/cli", "crates/plimsoll/src/main.rs", "crates/plimsoll/src/guest"],
+        // The guest's init has a console and no caller; the enclosure is a child of ours whose streams are pipes.
+        except: &["crates/plimsoll/src/cli", "crates/plimsoll/src/main.rs", "crates/plimsoll/src/guest", ENCLOSURE],
         never: &[
             "crate::cli",
             "println!",
@@ -205,7 +207,8 @@ pub(crate) const RULES: &[Rule] = &[
     },
     Rule {
         below: PROGRAM,
-        except: &["crates/plimsoll/src/launch", "crates/plimsoll/src/probe", "crates/plimsoll/src/setup"],
+        // `private-docker -- COMMAND` starts the command that it was given.
+        except: &["crates/plimsoll/src/launch", "crates/plimsoll/src/probe", "crates/plimsoll/src/setup", HIDDEN],
         never: &["Command::new", "std::process::Command", "std::process::Child"],
         because: "processes are started where they are bounded and ended",
     },
