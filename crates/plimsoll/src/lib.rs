@@ -12,6 +12,7 @@ pub mod analysis;
 pub mod clock;
 pub mod environment;
 pub mod interrupt;
+pub mod plan;
 pub mod launch;
 pub mod rounds;
 pub mod sample;
