@@ -10,7 +10,6 @@ use super::session::LiveSession;
 use super::{Layer, LaunchOrder, Limits, Place, engines};
 use crate::clock;
 use crate::environment::Environment;
-use crate::evidence::HostMeter;
 use crate::rounds::{Launched, Launcher, Session};
 use crate::sample::{Arm, Failure, Profile};
 
@@ -31,14 +30,21 @@ struct Berth {
 
 impl Launchpad {
     /// Opens every environment; one that cannot be opened fails at each launch with the same words.
-    #[must_use]
-    pub fn open(place: Arc<Place>, environments: &[Environment], limits: Limits, steal_share_max: f64) -> Self {
+    ///
+    /// # Errors
+    /// When the executable that is to travel cannot be read.
+    pub fn open(
+        place: Arc<Place>,
+        environments: &[Environment],
+        limits: Limits,
+        steal_share_max: f64,
+    ) -> Result<Self, Failure> {
         let berths = environments
             .iter()
             .map(|environment| Berth { environment: environment.clone(), layer: open(&place, environment) })
             .collect();
-        let executable_sha256 = place.bundle.executable_sha256.clone();
-        Self { place, berths, limits, steal_share_max, executable_sha256 }
+        let executable_sha256 = place.executable_sha256()?;
+        Ok(Self { place, berths, limits, steal_share_max, executable_sha256 })
     }
 
     /// Closes every layer.
@@ -96,8 +102,7 @@ impl Launcher for Launchpad {
         let layer = berth.layer.as_mut().map_err(|failure| failure.clone())?;
         let requested = clock::now();
         let vessel = layer.launch(&order)?;
-        let meter = HostMeter::over(&self.limits.cpus);
-        let mut session = LiveSession::new(vessel, meter, self.steal_share_max);
+        let mut session = LiveSession::new(vessel, &self.limits.cpus, self.steal_share_max);
         session.hello()?;
         let inner = nest(&mut session, &environment, &order)?;
         let ready_seconds = requested.elapsed().as_secs_f64();

@@ -9,10 +9,14 @@
 pub mod bundle;
 pub mod cgroup;
 pub mod engines;
+mod expectation;
 pub mod journal;
+mod launchpad;
+mod opening;
 mod patience;
 pub mod place;
 pub mod process;
+mod session;
 mod sys;
 
 use std::collections::BTreeMap;
@@ -23,6 +27,7 @@ use plimsoll_agent::wire::Wire;
 use crate::environment::{EngineAbout, Layer as LayerChoice};
 use crate::sample::Failure;
 
+pub use launchpad::Launchpad;
 pub use place::{Limits, Place};
 
 /// One engine of isolation: one file in `engines/`, one line in [`engines::ENGINES`].

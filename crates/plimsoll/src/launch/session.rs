@@ -9,7 +9,7 @@ use plimsoll_protocol::{
 
 use super::Vessel;
 use crate::clock;
-use crate::evidence::HostMeter;
+use crate::evidence::{StealMeter, StealReading};
 use crate::rounds::{Session, Slice};
 use crate::sample::{Cause, Failure};
 
@@ -32,15 +32,17 @@ const CLOCK_SECONDS_MAX: f64 = 0.05;
 pub(super) struct LiveSession {
     vessel: Box<dyn Vessel>,
     data_dir: String,
-    meter: HostMeter,
+    /// `None` where the host's counters cannot be read; then no slice is spoiled and no row is written.
+    meter: Option<StealMeter>,
     steal_share_max: f64,
     parked: bool,
     gone: bool,
 }
 
 impl LiveSession {
-    pub(super) fn new(vessel: Box<dyn Vessel>, meter: HostMeter, steal_share_max: f64) -> Self {
+    pub(super) fn new(vessel: Box<dyn Vessel>, cpus: &[u32], steal_share_max: f64) -> Self {
         let data_dir = vessel.data_dir();
+        let meter = StealMeter::open(cpus).ok();
         Self { vessel, data_dir, meter, steal_share_max, parked: false, gone: false }
     }
 
@@ -138,11 +140,13 @@ impl Session for LiveSession {
     fn slice(&mut self, lead_in: Duration, slice_min: Duration) -> Result<Slice, Failure> {
         let order =
             SliceOrder { lead_in_ns: lead_in.as_nanos() as u64, slice_ns_min: slice_min.as_nanos() as u64 };
-        let before = self.meter.read();
+        if let Some(meter) = &mut self.meter {
+            meter.start();
+        }
         let started = clock::now();
         let reply = self.ask(&Request::Slice(order), SLICE_WAIT + lead_in + slice_min)?;
         let seconds_outside = started.elapsed().as_secs_f64();
-        let counted = self.meter.since(&before);
+        let counted = self.meter.as_mut().and_then(StealMeter::end);
         let Reply::Slice(report) = reply else { return Err(unexpected("slice", &reply)) };
         Self::check_clock(&report, seconds_outside)?;
         Ok(Slice {
@@ -151,8 +155,8 @@ impl Session for LiveSession {
             seconds_outside,
             histograms: report.histograms,
             evidence_inside: report.evidence,
-            spoiled: counted.spoiled_by_steal(self.steal_share_max),
-            evidence_host: counted.rows,
+            spoiled: counted.as_ref().and_then(|counted| stolen(counted, self.steal_share_max)),
+            evidence_host: counted.map(|counted| counted.evidence).unwrap_or_default(),
         })
     }
 
@@ -193,6 +197,12 @@ impl Drop for LiveSession {
     fn drop(&mut self) {
         let _ = self.shut_down();
     }
+}
+
+/// The rule that spoils a slice: fixed in the plan before the run, the same for every environment.
+fn stolen(counted: &StealReading, share_max: f64) -> Option<String> {
+    let share = counted.stolen_share;
+    (share > share_max).then(|| format!("the hypervisor gave {:.0} % of the CPUs' time to others", share * 100.0))
 }
 
 fn unexpected(asked: &str, got: &Reply) -> Failure {

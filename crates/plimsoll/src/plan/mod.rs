@@ -40,8 +40,6 @@ const SLICES_MAX: u64 = 50;
 const SLICE_MIN: Duration = Duration::from_millis(10);
 const SLICE_MAX: Duration = Duration::from_secs(10);
 const MEMORY_BYTES_MIN: u64 = 64 << 20;
-/// Fewest blocks at which a run may stop because it is precise enough (docs/statistics.md).
-pub const PRECISION_BLOCKS_MIN: u32 = 10;
 /// Most blocks that a run takes to become precise, unless --blocks says otherwise.
 const PRECISION_BLOCKS_MAX: u64 = 200;
 
