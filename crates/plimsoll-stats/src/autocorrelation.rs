@@ -19,10 +19,7 @@ pub fn lag1(sample: &[f64]) -> Option<f64> {
     if sample.len() < 3 {
         return None;
     }
-    let products: f64 = sample
-        .windows(2)
-        .map(|pair| (pair[0] - mean) * (pair[1] - mean))
-        .sum();
+    let products: f64 = sample.windows(2).map(|pair| (pair[0] - mean) * (pair[1] - mean)).sum();
     let squares: f64 = sample.iter().map(|x| (x - mean).powi(2)).sum();
     finite(products / squares)
 }
@@ -50,19 +47,14 @@ mod tests {
     use super::*;
 
     fn slow_wave(blocks: usize) -> Vec<f64> {
-        (0..blocks)
-            .map(|block| (block as f64 / 4.0).sin())
-            .collect()
+        (0..blocks).map(|block| (block as f64 / 4.0).sin()).collect()
     }
 
     #[test]
     fn a_slow_wave_over_twenty_blocks_inflates() {
         let r = lag1(&slow_wave(24)).unwrap();
         assert!(r > 0.8, "{r}");
-        assert_eq!(
-            inflation(&slow_wave(24)),
-            Some(((1.0 + r) / (1.0 - r)).sqrt())
-        );
+        assert_eq!(inflation(&slow_wave(24)), Some(((1.0 + r) / (1.0 - r)).sqrt()));
     }
 
     #[test]

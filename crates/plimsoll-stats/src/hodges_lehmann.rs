@@ -40,10 +40,7 @@ pub fn hodges_lehmann(sample: &[f64], confidence: f64) -> Option<HodgesLehmann> 
     let walsh = walsh_averages(sample);
     Some(HodgesLehmann {
         estimate: median_of_sorted(&walsh)?,
-        interval: Interval {
-            low: *walsh.get(cut)?,
-            high: *walsh.get(walsh.len().checked_sub(1 + cut)?)?,
-        },
+        interval: Interval { low: *walsh.get(cut)?, high: *walsh.get(walsh.len().checked_sub(1 + cut)?)? },
         confidence: 1.0 - 2.0 * tail,
     })
 }
@@ -61,11 +58,7 @@ fn walsh_averages(sample: &[f64]) -> Vec<f64> {
 /// The largest rank sum w with P(W <= w) at most `tail`, and that probability. So many Walsh averages are left outside
 /// at either end; `None` if even leaving out none is too much.
 fn cut(n: usize, tail: f64) -> Option<(usize, f64)> {
-    if n <= SIGNED_RANK_EXACT_MAX {
-        exact_cut(n, tail)
-    } else {
-        normal_cut(n, tail)
-    }
+    if n <= SIGNED_RANK_EXACT_MAX { exact_cut(n, tail) } else { normal_cut(n, tail) }
 }
 
 fn exact_cut(n: usize, tail: f64) -> Option<(usize, f64)> {
@@ -87,11 +80,7 @@ fn signed_rank_distribution(n: usize) -> Vec<f64> {
     distribution[0] = 1.0;
     for rank in 1..=n {
         for sum in (0..distribution.len()).rev() {
-            let with_rank = if sum >= rank {
-                distribution[sum - rank]
-            } else {
-                0.0
-            };
+            let with_rank = if sum >= rank { distribution[sum - rank] } else { 0.0 };
             distribution[sum] = (distribution[sum] + with_rank) / 2.0;
         }
     }
@@ -127,13 +116,7 @@ mod tests {
     fn six_values_are_enough_and_the_confidence_is_what_is_achieved() {
         let all = hodges_lehmann(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0], 0.95).unwrap();
         assert_eq!(all.confidence, 1.0 - 2.0 / 64.0);
-        assert_eq!(
-            all.interval,
-            Interval {
-                low: 1.0,
-                high: 6.0
-            }
-        );
+        assert_eq!(all.interval, Interval { low: 1.0, high: 6.0 });
         assert_eq!(all.estimate, 3.5);
         assert_eq!(hodges_lehmann(&[1.0, 2.0, 3.0, 4.0, 5.0], 0.95), None);
     }
@@ -163,20 +146,14 @@ mod tests {
             for tail in [0.05, 0.025, 0.005] {
                 let (exact, _) = exact_cut(n, tail).unwrap();
                 let (normal, _) = normal_cut(n, tail).unwrap();
-                assert!(
-                    exact.abs_diff(normal) <= exact / 200,
-                    "{n} {tail}: {exact} {normal}"
-                );
+                assert!(exact.abs_diff(normal) <= exact / 200, "{n} {tail}: {exact} {normal}");
             }
         }
     }
 
     #[test]
     fn what_is_no_sample_is_refused() {
-        assert_eq!(
-            hodges_lehmann(&[1.0, 2.0, 3.0, 4.0, 5.0, f64::NAN], 0.95),
-            None
-        );
+        assert_eq!(hodges_lehmann(&[1.0, 2.0, 3.0, 4.0, 5.0, f64::NAN], 0.95), None);
         assert_eq!(hodges_lehmann(&vec![0.0; HL_SAMPLE_MAX + 1], 0.95), None);
     }
 }

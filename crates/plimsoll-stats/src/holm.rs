@@ -16,9 +16,7 @@ pub fn holm(p_values: &[f64]) -> Vec<f64> {
     let mut largest_so_far = 0.0_f64;
     for (rank, index) in order.into_iter().enumerate() {
         let still_in_family = (p_values.len() - rank) as f64;
-        largest_so_far = largest_so_far
-            .max(p_values[index] * still_in_family)
-            .min(1.0);
+        largest_so_far = largest_so_far.max(p_values[index] * still_in_family).min(1.0);
         adjusted[index] = largest_so_far;
     }
     adjusted

@@ -37,16 +37,10 @@ mod westfall_young;
 
 pub use autocorrelation::{INFLATION_BLOCKS_MIN, INFLATION_LAG1_MIN, inflation, lag1};
 pub use equivalence::{EQUIVALENCE_CONFIDENCE, equivalent, within_margin};
-pub use hodges_lehmann::{
-    HL_SAMPLE_MAX, HL_SAMPLE_MIN, HodgesLehmann, SIGNED_RANK_EXACT_MAX, hodges_lehmann,
-};
+pub use hodges_lehmann::{HL_SAMPLE_MAX, HL_SAMPLE_MIN, HodgesLehmann, SIGNED_RANK_EXACT_MAX, hodges_lehmann};
 pub use holm::holm;
-pub use power::{
-    BLOCKS_MAX, BlocksNeeded, POWER, SD_CONFIDENCE, blocks_needed, minimum_detectable_effect,
-};
-pub use student::{
-    DF_MAX, Interval, t_interval, t_interval_from, t_quantile, t_test_p, t_test_p_from,
-};
+pub use power::{BLOCKS_MAX, BlocksNeeded, POWER, SD_CONFIDENCE, blocks_needed, minimum_detectable_effect};
+pub use student::{DF_MAX, Interval, t_interval, t_interval_from, t_quantile, t_test_p, t_test_p_from};
 pub use summary::{geometric_mean, mean, median, sample_sd};
 pub use variance::{SLICES_MAX, VarianceSplit, slices_per_launch, variance_split};
 pub use westfall_young::{

@@ -43,12 +43,7 @@ pub struct BlocksNeeded {
 /// by both ends of its [`SD_CONFIDENCE`] chi-square interval, and each end is solved with the degrees of freedom that
 /// the run would then have. `target_half_width_log` > 0, in log units (ln(1.01) for 1 %); `confidence` in (0, 1).
 /// Both ends lie in 2..=[`BLOCKS_MAX`]; any floor beyond 2 is the caller's policy.
-pub fn blocks_needed(
-    sd: f64,
-    n_observed: usize,
-    target_half_width_log: f64,
-    confidence: f64,
-) -> Option<BlocksNeeded> {
+pub fn blocks_needed(sd: f64, n_observed: usize, target_half_width_log: f64, confidence: f64) -> Option<BlocksNeeded> {
     let target = target_half_width_log;
     if n_observed < 2 || !is_sd(sd) || !is_inner_probability(confidence) {
         return None;
@@ -94,32 +89,20 @@ mod tests {
     fn the_range_surrounds_the_answer_for_the_spread_as_observed() {
         let range = blocks_needed(0.03, 10, 0.01, 0.95).unwrap();
         let as_observed = blocks_for(0.03, 0.01, 0.95).unwrap();
-        assert!(
-            range.low < as_observed && as_observed < range.high,
-            "{range:?}"
-        );
+        assert!(range.low < as_observed && as_observed < range.high, "{range:?}");
     }
 
     #[test]
     fn the_range_narrows_as_the_spread_becomes_known() {
         let early = blocks_needed(0.03, 4, 0.01, 0.95).unwrap();
         let late = blocks_needed(0.03, 40, 0.01, 0.95).unwrap();
-        assert!(
-            early.low <= late.low && late.high < early.high,
-            "{early:?} {late:?}"
-        );
+        assert!(early.low <= late.low && late.high < early.high, "{early:?} {late:?}");
     }
 
     #[test]
     fn no_spread_needs_two_blocks_and_a_hopeless_target_stops_at_the_maximum() {
-        assert_eq!(
-            blocks_needed(0.0, 5, 0.01, 0.95),
-            Some(BlocksNeeded { low: 2, high: 2 })
-        );
-        let hopeless = BlocksNeeded {
-            low: BLOCKS_MAX,
-            high: BLOCKS_MAX,
-        };
+        assert_eq!(blocks_needed(0.0, 5, 0.01, 0.95), Some(BlocksNeeded { low: 2, high: 2 }));
+        let hopeless = BlocksNeeded { low: BLOCKS_MAX, high: BLOCKS_MAX };
         assert_eq!(blocks_needed(1e300, 5, 1e-300, 0.95), Some(hopeless));
     }
 

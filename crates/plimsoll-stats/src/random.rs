@@ -13,10 +13,7 @@ impl Random {
     pub(crate) fn new(seed: u64) -> Self {
         let mut splitmix = seed;
         let state = std::array::from_fn(|_| next_splitmix64(&mut splitmix));
-        Self {
-            state,
-            spare_normal: None,
-        }
+        Self { state, spare_normal: None }
     }
 
     pub(crate) fn next_u64(&mut self) -> u64 {
@@ -83,22 +80,12 @@ mod tests {
     fn splitmix64_gives_the_published_first_numbers_of_seed_1234567() {
         let mut state = 1_234_567;
         let got: Vec<u64> = (0..3).map(|_| next_splitmix64(&mut state)).collect();
-        assert_eq!(
-            got,
-            [
-                6_457_827_717_110_365_317,
-                3_203_168_211_198_807_973,
-                9_817_491_932_198_370_423
-            ]
-        );
+        assert_eq!(got, [6_457_827_717_110_365_317, 3_203_168_211_198_807_973, 9_817_491_932_198_370_423]);
     }
 
     #[test]
     fn xoshiro_gives_the_reference_first_numbers_of_state_1_2_3_4() {
-        let mut random = Random {
-            state: [1, 2, 3, 4],
-            spare_normal: None,
-        };
+        let mut random = Random { state: [1, 2, 3, 4], spare_normal: None };
         let got: Vec<u64> = (0..3).map(|_| random.next_u64()).collect();
         assert_eq!(got, [41_943_041, 58_720_359, 3_588_806_011_781_223]);
     }

@@ -28,13 +28,7 @@ pub enum Model {
 
 impl Model {
     /// The models in which a comparison with no effect is symmetric, so that a nominal 95 % must be kept.
-    pub const SYMMETRIC: [Self; 5] = [
-        Self::Quiet,
-        Self::Drift,
-        Self::Spikes,
-        Self::LevelShift,
-        Self::HeavyTail,
-    ];
+    pub const SYMMETRIC: [Self; 5] = [Self::Quiet, Self::Drift, Self::Spikes, Self::LevelShift, Self::HeavyTail];
 
     /// The true mean, in log units, of what an environment's launches take beyond its stated effect.
     fn expected_extra(self, comparison: usize) -> f64 {
@@ -77,9 +71,7 @@ pub struct Shape {
 impl Shape {
     fn is_possible(&self) -> bool {
         let is_sd = |sd: f64| sd.is_finite() && sd >= 0.0;
-        let count_fits = self
-            .slices_total()
-            .is_some_and(|total| (1..=SIMULATED_SLICES_MAX).contains(&total));
+        let count_fits = self.slices_total().is_some_and(|total| (1..=SIMULATED_SLICES_MAX).contains(&total));
         count_fits
             && is_sd(self.launch_sd)
             && is_sd(self.slice_sd)
@@ -87,9 +79,7 @@ impl Shape {
     }
 
     fn slices_total(&self) -> Option<usize> {
-        self.blocks
-            .checked_mul(self.slices)?
-            .checked_mul(self.launches_per_block())
+        self.blocks.checked_mul(self.slices)?.checked_mul(self.launches_per_block())
     }
 
     fn launches_per_block(&self) -> usize {
@@ -141,12 +131,7 @@ pub fn simulate(model: Model, shape: &Shape, seed: u64) -> Option<SimulatedRun> 
     }
     let mut host = Host::new(model, shape, shape.slices_total()?, seed);
     let slices = (0..shape.blocks).map(|_| host.block()).collect();
-    let truth = shape
-        .effects
-        .iter()
-        .enumerate()
-        .map(|(k, effect)| effect + model.expected_extra(k))
-        .collect();
+    let truth = shape.effects.iter().enumerate().map(|(k, effect)| effect + model.expected_extra(k)).collect();
     Some(SimulatedRun { slices, truth })
 }
 
@@ -164,20 +149,12 @@ impl<'a> Host<'a> {
         let mut random = Random::new(seed);
         let drift = DRIFT_SD * random.normal();
         let slices_until_shift = random.below(slices_total);
-        Self {
-            model,
-            shape,
-            random,
-            drift,
-            slices_until_shift,
-        }
+        Self { model, shape, random, drift, slices_until_shift }
     }
 
     /// `[launch][slice]`: rounds over all launches, each round in an order of its own.
     fn block(&mut self) -> Vec<Vec<f64>> {
-        let launches: Vec<Launch> = (0..self.shape.launches_per_block())
-            .map(|place| self.launch(place))
-            .collect();
+        let launches: Vec<Launch> = (0..self.shape.launches_per_block()).map(|place| self.launch(place)).collect();
         let mut order: Vec<usize> = (0..launches.len()).collect();
         let mut slices = vec![Vec::with_capacity(self.shape.slices); launches.len()];
         for round in 0..self.shape.slices {
@@ -193,17 +170,12 @@ impl<'a> Host<'a> {
         let comparison = place.checked_sub(NATIVES);
         let effect = comparison.map_or(0.0, |k| self.shape.effects[k]);
         let level = effect + self.shape.launch_sd * self.launch_noise();
-        let mut launch = Launch {
-            level,
-            spiked_round: None,
-        };
+        let mut launch = Launch { level, spiked_round: None };
         match self.model {
             Model::Spikes if self.random.uniform() < SPIKED_LAUNCH_SHARE => {
                 launch.spiked_round = Some(self.random.below(self.shape.slices));
             }
-            Model::RareSlowLaunch
-                if comparison == Some(0) && self.random.uniform() < SLOW_LAUNCH_SHARE =>
-            {
+            Model::RareSlowLaunch if comparison == Some(0) && self.random.uniform() < SLOW_LAUNCH_SHARE => {
                 launch.level += SLOW_LAUNCH.ln();
             }
             _ => {}
@@ -258,23 +230,11 @@ struct Launch {
 mod tests {
     use super::*;
 
-    const ALL: [Model; 6] = [
-        Model::Quiet,
-        Model::Drift,
-        Model::Spikes,
-        Model::LevelShift,
-        Model::HeavyTail,
-        Model::RareSlowLaunch,
-    ];
+    const ALL: [Model; 6] =
+        [Model::Quiet, Model::Drift, Model::Spikes, Model::LevelShift, Model::HeavyTail, Model::RareSlowLaunch];
 
     fn shape() -> Shape {
-        Shape {
-            blocks: 3,
-            slices: 4,
-            launch_sd: 0.02,
-            slice_sd: 0.03,
-            effects: vec![0.0, 1.0],
-        }
+        Shape { blocks: 3, slices: 4, launch_sd: 0.02, slice_sd: 0.03, effects: vec![0.0, 1.0] }
     }
 
     #[test]
@@ -297,18 +257,12 @@ mod tests {
 
     #[test]
     fn the_differences_scatter_around_the_truth() {
-        let shape = Shape {
-            blocks: 2_000,
-            ..shape()
-        };
+        let shape = Shape { blocks: 2_000, ..shape() };
         for model in ALL {
             let run = simulate(model, &shape, 9).unwrap();
             for (comparison, truth) in run.truth.iter().enumerate() {
                 let got = mean(&run.differences(comparison).unwrap()).unwrap();
-                assert!(
-                    (got - truth).abs() < 0.01,
-                    "{model:?} {comparison}: {got} {truth}"
-                );
+                assert!((got - truth).abs() < 0.01, "{model:?} {comparison}: {got} {truth}");
             }
             assert!(mean(&run.control().unwrap()).unwrap().abs() < 0.01);
         }
@@ -316,11 +270,7 @@ mod tests {
 
     #[test]
     fn a_run_without_noise_returns_its_effects() {
-        let shape = Shape {
-            launch_sd: 0.0,
-            slice_sd: 0.0,
-            ..shape()
-        };
+        let shape = Shape { launch_sd: 0.0, slice_sd: 0.0, ..shape() };
         let run = simulate(Model::Quiet, &shape, 1).unwrap();
         assert_eq!(run.differences(1).unwrap(), [1.0; 3]);
         assert_eq!(run.control().unwrap(), [0.0; 3]);

@@ -42,10 +42,7 @@ pub fn t_interval_from(mean: f64, sd: f64, n: usize, confidence: f64) -> Option<
     }
     let t = upper_quantile((1.0 - confidence) / 2.0, (n - 1) as f64)?;
     let half_width = t * sd / (n as f64).sqrt();
-    Some(Interval {
-        low: finite(mean - half_width)?,
-        high: finite(mean + half_width)?,
-    })
+    Some(Interval { low: finite(mean - half_width)?, high: finite(mean + half_width)? })
 }
 
 /// The two-sided p of "the true mean is zero", n - 1 degrees of freedom; `None` under two values.
@@ -151,15 +148,7 @@ mod tests {
     #[test]
     fn the_quantile_answers_or_refuses_over_the_whole_range() {
         for df in [1e-3, 0.5, 1.0, 3.0, 1e3, 1e6, DF_MAX, 1e300] {
-            for p in [
-                f64::MIN_POSITIVE,
-                1e-100,
-                1e-9,
-                0.1,
-                0.5 - 1e-15,
-                0.5 + 1e-15,
-                1.0 - 1e-16,
-            ] {
+            for p in [f64::MIN_POSITIVE, 1e-100, 1e-9, 0.1, 0.5 - 1e-15, 0.5 + 1e-15, 1.0 - 1e-16] {
                 if let Some(t) = t_quantile(p, df) {
                     assert!(t.is_finite() && (t > 0.0) == (p > 0.5), "{p} {df} {t}");
                 }
@@ -178,13 +167,7 @@ mod tests {
     fn a_constant_that_is_not_zero_has_the_smallest_positive_p() {
         assert_eq!(t_test_p(&[0.1; 5]), Some(f64::MIN_POSITIVE));
         assert_eq!(t_test_p(&[0.0; 5]), Some(1.0));
-        assert_eq!(
-            t_interval(&[0.1; 5], 0.95),
-            Some(Interval {
-                low: 0.1,
-                high: 0.1
-            })
-        );
+        assert_eq!(t_interval(&[0.1; 5], 0.95), Some(Interval { low: 0.1, high: 0.1 }));
     }
 
     #[test]

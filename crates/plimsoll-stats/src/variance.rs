@@ -26,31 +26,18 @@ pub fn variance_split(launches: &[Vec<f64>]) -> Option<VarianceSplit> {
     if launches.len() < 2 || !launches.iter().all(|slices| all_finite(slices)) {
         return None;
     }
-    let means: Vec<f64> = launches
-        .iter()
-        .map(|slices| mean(slices))
-        .collect::<Option<_>>()?;
+    let means: Vec<f64> = launches.iter().map(|slices| mean(slices)).collect::<Option<_>>()?;
     let slices_total: usize = launches.iter().map(Vec::len).sum();
     let df_within = slices_total - launches.len();
     if df_within == 0 {
         return None;
     }
-    let within: f64 = launches
-        .iter()
-        .zip(&means)
-        .map(|(slices, m)| squares_around(slices, *m))
-        .sum();
+    let within: f64 = launches.iter().zip(&means).map(|(slices, m)| squares_around(slices, *m)).sum();
     let slice = within / df_within as f64;
     let between = squares_around(&means, mean(&means)?) / (means.len() - 1) as f64;
-    let reciprocals: f64 = launches
-        .iter()
-        .map(|slices| 1.0 / slices.len() as f64)
-        .sum();
+    let reciprocals: f64 = launches.iter().map(|slices| 1.0 / slices.len() as f64).sum();
     let launch = between - slice * reciprocals / launches.len() as f64;
-    Some(VarianceSplit {
-        launch: finite(launch)?,
-        slice: finite(slice)?,
-    })
+    Some(VarianceSplit { launch: finite(launch)?, slice: finite(slice)? })
 }
 
 /// The number of slices per launch, in 1..=[`SLICES_MAX`], that buys the narrowest interval for the time spent:
@@ -58,11 +45,7 @@ pub fn variance_split(launches: &[Vec<f64>]) -> Option<VarianceSplit> {
 ///
 /// The costs are in any one unit of time and over 0; `None` otherwise, or if a variance is no number or the slices'
 /// is negative.
-pub fn slices_per_launch(
-    cost_launch: f64,
-    cost_slice: f64,
-    split: &VarianceSplit,
-) -> Option<usize> {
+pub fn slices_per_launch(cost_launch: f64, cost_slice: f64, split: &VarianceSplit) -> Option<usize> {
     let is_cost = |cost: f64| cost.is_finite() && cost > 0.0;
     let is_split = all_finite(&[split.launch, split.slice]) && split.slice >= 0.0;
     if !is_cost(cost_launch) || !is_cost(cost_slice) || !is_split {
@@ -72,8 +55,7 @@ pub fn slices_per_launch(
         return Some(SLICES_MAX);
     }
     // Roots first: the quotients of extreme but finite numbers would overflow. A cast saturates.
-    let best =
-        (cost_launch.sqrt() / cost_slice.sqrt()) * (split.slice.sqrt() / split.launch.sqrt());
+    let best = (cost_launch.sqrt() / cost_slice.sqrt()) * (split.slice.sqrt() / split.launch.sqrt());
     Some((best.ceil() as usize).clamp(1, SLICES_MAX))
 }
 
@@ -89,57 +71,29 @@ mod tests {
     fn the_slices_share_is_taken_out_of_the_launches_variance() {
         let split = variance_split(&[vec![1.0, 3.0], vec![5.0, 7.0]]).unwrap();
         // Means 2 and 6: S2^2 = 8. Within: 2. Corrected: 8 - 2/2.
-        assert_eq!(
-            split,
-            VarianceSplit {
-                launch: 7.0,
-                slice: 2.0
-            }
-        );
+        assert_eq!(split, VarianceSplit { launch: 7.0, slice: 2.0 });
     }
 
     #[test]
     fn launches_that_add_nothing_put_slices_at_the_cap() {
         let split = variance_split(&[vec![1.0, 3.0], vec![3.0, 1.0]]).unwrap();
-        assert_eq!(
-            split,
-            VarianceSplit {
-                launch: -1.0,
-                slice: 2.0
-            }
-        );
+        assert_eq!(split, VarianceSplit { launch: -1.0, slice: 2.0 });
         assert_eq!(slices_per_launch(5.0, 0.2, &split), Some(SLICES_MAX));
     }
 
     #[test]
     fn dear_launches_and_noisy_slices_ask_for_more_slices() {
-        let even = VarianceSplit {
-            launch: 1.0,
-            slice: 1.0,
-        };
+        let even = VarianceSplit { launch: 1.0, slice: 1.0 };
         assert_eq!(slices_per_launch(1.0, 1.0, &even), Some(1));
         assert_eq!(slices_per_launch(9.0, 1.0, &even), Some(3));
         assert_eq!(slices_per_launch(9.1, 1.0, &even), Some(4));
-        assert_eq!(
-            slices_per_launch(
-                9.0,
-                1.0,
-                &VarianceSplit {
-                    launch: 1.0,
-                    slice: 4.0
-                }
-            ),
-            Some(6)
-        );
+        assert_eq!(slices_per_launch(9.0, 1.0, &VarianceSplit { launch: 1.0, slice: 4.0 }), Some(6));
         assert_eq!(slices_per_launch(1e308, 1e-308, &even), Some(SLICES_MAX));
     }
 
     #[test]
     fn slices_that_agree_perfectly_need_no_company() {
-        let split = VarianceSplit {
-            launch: 1.0,
-            slice: 0.0,
-        };
+        let split = VarianceSplit { launch: 1.0, slice: 0.0 };
         assert_eq!(slices_per_launch(100.0, 1.0, &split), Some(1));
     }
 
@@ -149,22 +103,9 @@ mod tests {
         assert_eq!(variance_split(&[vec![1.0], vec![2.0]]), None);
         assert_eq!(variance_split(&[vec![1.0, 2.0], vec![]]), None);
         assert_eq!(variance_split(&[vec![1.0, 2.0], vec![f64::NAN, 1.0]]), None);
-        let split = VarianceSplit {
-            launch: 1.0,
-            slice: 1.0,
-        };
+        let split = VarianceSplit { launch: 1.0, slice: 1.0 };
         assert_eq!(slices_per_launch(0.0, 1.0, &split), None);
         assert_eq!(slices_per_launch(1.0, f64::NAN, &split), None);
-        assert_eq!(
-            slices_per_launch(
-                1.0,
-                1.0,
-                &VarianceSplit {
-                    slice: f64::NAN,
-                    ..split
-                }
-            ),
-            None
-        );
+        assert_eq!(slices_per_launch(1.0, 1.0, &VarianceSplit { slice: f64::NAN, ..split }), None);
     }
 }

@@ -34,8 +34,8 @@ const SAME: f64 = 1e-9;
 /// [`SIGN_FLIP_COMPARISONS_MAX`], and for a NaN or an infinity.
 pub fn westfall_young(blocks: &[Vec<f64>], seed: u64) -> Option<Vec<f64>> {
     let comparisons = blocks.first()?.len();
-    let widths_fit = (1..=SIGN_FLIP_COMPARISONS_MAX).contains(&comparisons)
-        && blocks.iter().all(|block| block.len() == comparisons);
+    let widths_fit =
+        (1..=SIGN_FLIP_COMPARISONS_MAX).contains(&comparisons) && blocks.iter().all(|block| block.len() == comparisons);
     let all_finite = blocks.iter().flatten().all(|d| d.is_finite());
     let count_fits = (SIGN_FLIP_BLOCKS_MIN..=SIGN_FLIP_BLOCKS_MAX).contains(&blocks.len());
     if !count_fits || !widths_fit || !all_finite {
@@ -59,13 +59,8 @@ fn scaled(blocks: &[Vec<f64>]) -> Vec<Vec<f64>> {
     let mut scaled = blocks.to_vec();
     for k in 0..blocks[0].len() {
         // By the largest value first: the square of a large finite number overflows.
-        let largest = blocks
-            .iter()
-            .fold(0.0_f64, |largest, block| largest.max(block[k].abs()));
-        let squares: f64 = blocks
-            .iter()
-            .map(|block| (block[k] / largest).powi(2))
-            .sum();
+        let largest = blocks.iter().fold(0.0_f64, |largest, block| largest.max(block[k].abs()));
+        let squares: f64 = blocks.iter().map(|block| (block[k] / largest).powi(2)).sum();
         for block in scaled.iter_mut().filter(|_| largest > 0.0) {
             block[k] = block[k] / largest / squares.sqrt();
         }
@@ -108,11 +103,7 @@ fn try_sampled_patterns(blocks: &[Vec<f64>], seed: u64, tally: &mut Tally) {
         for chunk in blocks.chunks(64) {
             let bits = random.next_u64();
             for (index, block) in chunk.iter().enumerate() {
-                add(
-                    &mut sums,
-                    block,
-                    if bits >> index & 1 == 1 { 1.0 } else { -1.0 },
-                );
+                add(&mut sums, block, if bits >> index & 1 == 1 { 1.0 } else { -1.0 });
             }
         }
         tally.count(&sums);
@@ -132,11 +123,7 @@ impl Tally {
     fn new(observed: &[f64]) -> Self {
         let mut ascending: Vec<(usize, f64)> = observed.iter().copied().enumerate().collect();
         ascending.sort_by(|a, b| a.1.total_cmp(&b.1));
-        Self {
-            as_extreme: vec![0; ascending.len()],
-            ascending,
-            patterns: 0,
-        }
+        Self { as_extreme: vec![0; ascending.len()], ascending, patterns: 0 }
     }
 
     fn count(&mut self, sums: &[f64]) {
@@ -167,9 +154,7 @@ mod tests {
     /// Blocks of three comparisons: a clear cost, nothing, and exactly zero.
     fn blocks(count: usize) -> Vec<Vec<f64>> {
         let mut random = Random::new(7);
-        (0..count)
-            .map(|_| vec![1.0 + 0.1 * random.normal(), random.normal(), 0.0])
-            .collect()
+        (0..count).map(|_| vec![1.0 + 0.1 * random.normal(), random.normal(), 0.0]).collect()
     }
 
     #[test]
@@ -182,14 +167,8 @@ mod tests {
 
     #[test]
     fn the_seed_matters_only_where_patterns_are_drawn() {
-        assert_eq!(
-            westfall_young(&blocks(16), 1),
-            westfall_young(&blocks(16), 2)
-        );
-        let (one, other) = (
-            westfall_young(&blocks(24), 1).unwrap(),
-            westfall_young(&blocks(24), 2).unwrap(),
-        );
+        assert_eq!(westfall_young(&blocks(16), 1), westfall_young(&blocks(16), 2));
+        let (one, other) = (westfall_young(&blocks(24), 1).unwrap(), westfall_young(&blocks(24), 2).unwrap());
         assert_eq!(westfall_young(&blocks(24), 1).unwrap(), one);
         assert_ne!(one, other);
         assert!((one[1] - other[1]).abs() < 0.02, "{one:?} {other:?}");
@@ -210,10 +189,7 @@ mod tests {
     #[test]
     fn copies_of_a_comparison_cost_nothing() {
         let single: Vec<Vec<f64>> = blocks(13).iter().map(|block| vec![block[1]]).collect();
-        let copies: Vec<Vec<f64>> = single
-            .iter()
-            .map(|block| vec![block[0], 2.0 * block[0], -block[0]])
-            .collect();
+        let copies: Vec<Vec<f64>> = single.iter().map(|block| vec![block[0], 2.0 * block[0], -block[0]]).collect();
         let alone = westfall_young(&single, 0).unwrap()[0];
         for p in westfall_young(&copies, 0).unwrap() {
             assert!((p - alone).abs() < 1e-12, "{p} {alone}");
@@ -222,9 +198,7 @@ mod tests {
 
     #[test]
     fn numbers_of_any_size_are_taken_without_overflow() {
-        let huge: Vec<Vec<f64>> = (0..20)
-            .map(|b| vec![f64::MAX, if b % 2 == 0 { 5e-324 } else { -5e-324 }])
-            .collect();
+        let huge: Vec<Vec<f64>> = (0..20).map(|b| vec![f64::MAX, if b % 2 == 0 { 5e-324 } else { -5e-324 }]).collect();
         let adjusted = westfall_young(&huge, 0).unwrap();
         // Two of the 2^19 patterns are as extreme: the one observed, and the one that lines up the other column.
         assert_eq!(adjusted[0], 2.0_f64.powi(-18));

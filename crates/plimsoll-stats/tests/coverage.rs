@@ -7,9 +7,7 @@
 #![allow(clippy::unwrap_used)]
 
 use plimsoll_stats::simulate::{Model, Shape, SimulatedRun, simulate};
-use plimsoll_stats::{
-    equivalent, hodges_lehmann, holm, t_interval, t_test_p, variance_split, westfall_young,
-};
+use plimsoll_stats::{equivalent, hodges_lehmann, holm, t_interval, t_test_p, variance_split, westfall_young};
 
 const RUNS: u64 = 4_000;
 const ENVIRONMENTS: usize = 8;
@@ -17,13 +15,7 @@ const METRICS: u64 = 7;
 const ALPHA: f64 = 0.05;
 
 fn shape(blocks: usize, effects: &[f64]) -> Shape {
-    Shape {
-        blocks,
-        slices: 10,
-        launch_sd: 0.02,
-        slice_sd: 0.03,
-        effects: effects.to_vec(),
-    }
+    Shape { blocks, slices: 10, launch_sd: 0.02, slice_sd: 0.03, effects: effects.to_vec() }
 }
 
 /// The share of [`RUNS`] seeded runs of which something holds, in percent.
@@ -33,10 +25,7 @@ fn percent(model: Model, shape: &Shape, holds: impl Fn(&SimulatedRun) -> bool) -
 }
 
 fn check(what: &str, percent: f64, band: std::ops::RangeInclusive<f64>) {
-    assert!(
-        band.contains(&percent),
-        "{what}: {percent} %, not in {band:?}"
-    );
+    assert!(band.contains(&percent), "{what}: {percent} %, not in {band:?}");
 }
 
 fn check_interval_covers(blocks: usize) {
@@ -71,10 +60,7 @@ fn the_interval_covers_the_truth_at_30_blocks() {
 
 #[test]
 fn hodges_lehmann_covers_the_truth_from_10_blocks() {
-    for (model, blocks) in Model::SYMMETRIC
-        .into_iter()
-        .flat_map(|m| [(m, 10), (m, 20), (m, 30)])
-    {
+    for (model, blocks) in Model::SYMMETRIC.into_iter().flat_map(|m| [(m, 10), (m, 20), (m, 30)]) {
         let covered = percent(model, &shape(blocks, &[0.05]), |run| {
             let robust = hodges_lehmann(&run.differences(0).unwrap(), 0.95).unwrap();
             robust.interval.contains(run.truth[0])
@@ -85,13 +71,8 @@ fn hodges_lehmann_covers_the_truth_from_10_blocks() {
 
 #[test]
 fn the_control_rejects_as_rarely_as_it_says() {
-    for (model, blocks) in Model::SYMMETRIC
-        .into_iter()
-        .flat_map(|m| [(m, 5), (m, 10), (m, 20)])
-    {
-        let rejected = percent(model, &shape(blocks, &[]), |run| {
-            t_test_p(&run.control().unwrap()).unwrap() < ALPHA
-        });
+    for (model, blocks) in Model::SYMMETRIC.into_iter().flat_map(|m| [(m, 5), (m, 10), (m, 20)]) {
+        let rejected = percent(model, &shape(blocks, &[]), |run| t_test_p(&run.control().unwrap()).unwrap() < ALPHA);
         check(&format!("{model:?}, {blocks} blocks"), rejected, 3.0..=7.0);
     }
 }
@@ -100,11 +81,7 @@ fn the_control_rejects_as_rarely_as_it_says() {
 #[test]
 fn pooled_slices_cover_far_too_rarely() {
     let covered = percent(Model::Quiet, &shape(10, &[0.05]), |run| {
-        let pooled: Vec<f64> = run
-            .slices
-            .iter()
-            .flat_map(|block| slice_differences(block))
-            .collect();
+        let pooled: Vec<f64> = run.slices.iter().flat_map(|block| slice_differences(block)).collect();
         t_interval(&pooled, 0.95).unwrap().contains(run.truth[0])
     });
     check("pooled slices", covered, 50.0..=77.0);
@@ -123,26 +100,14 @@ fn rare_slow_launches_are_covered_as_badly_as_we_say() {
             let interval = t_interval(&run.differences(0).unwrap(), 0.95).unwrap();
             interval.contains(run.truth[0])
         });
-        check(
-            &format!("{blocks} blocks"),
-            covered,
-            said - 4.0..=said + 4.0,
-        );
+        check(&format!("{blocks} blocks"), covered, said - 4.0..=said + 4.0);
     }
 }
 
 /// One run of the whole suite: the p values of every environment on every metric, metric by metric.
 fn family(blocks: usize, effects: &[f64], seed: u64) -> Vec<f64> {
-    let metric = |metric: u64| {
-        simulate(
-            Model::Quiet,
-            &shape(blocks, effects),
-            seed * METRICS + metric,
-        )
-    };
-    (0..METRICS)
-        .flat_map(|index| p_values(&metric(index).unwrap()))
-        .collect()
+    let metric = |metric: u64| simulate(Model::Quiet, &shape(blocks, effects), seed * METRICS + metric);
+    (0..METRICS).flat_map(|index| p_values(&metric(index).unwrap())).collect()
 }
 
 fn p_values(run: &SimulatedRun) -> Vec<f64> {
@@ -158,11 +123,7 @@ fn a_whole_family_of_true_zeros_rejects_as_rarely_as_one_test() {
             holm(&p_values).iter().any(|p| *p < ALPHA)
         };
         let errors = (0..RUNS).filter(with_error).count();
-        check(
-            &format!("{blocks} blocks"),
-            100.0 * errors as f64 / RUNS as f64,
-            3.0..=7.0,
-        );
+        check(&format!("{blocks} blocks"), 100.0 * errors as f64 / RUNS as f64, 3.0..=7.0);
     }
 }
 
@@ -188,12 +149,9 @@ fn sign_flips_of_a_metric_of_true_zeros_reject_as_rarely_as_one_test() {
 }
 
 fn adjusted_by_sign_flips(run: &SimulatedRun) -> Vec<f64> {
-    let columns: Vec<Vec<f64>> = (0..run.truth.len())
-        .map(|k| run.differences(k).unwrap())
-        .collect();
-    let blocks: Vec<Vec<f64>> = (0..columns[0].len())
-        .map(|block| columns.iter().map(|column| column[block]).collect())
-        .collect();
+    let columns: Vec<Vec<f64>> = (0..run.truth.len()).map(|k| run.differences(k).unwrap()).collect();
+    let blocks: Vec<Vec<f64>> =
+        (0..columns[0].len()).map(|block| columns.iter().map(|column| column[block]).collect()).collect();
     westfall_young(&blocks, 0).unwrap()
 }
 
@@ -206,11 +164,7 @@ fn a_cost_at_the_margin_or_beyond_is_hardly_ever_called_equivalent() {
             let given = percent(model, &shape(blocks, &[effect]), |run| {
                 equivalent(&run.differences(0).unwrap(), margin).unwrap()
             });
-            check(
-                &format!("{model:?}, {blocks} blocks, {effect}"),
-                given,
-                0.0..=5.0,
-            );
+            check(&format!("{model:?}, {blocks} blocks, {effect}"), given, 0.0..=5.0);
         }
     }
 }
@@ -218,13 +172,8 @@ fn a_cost_at_the_margin_or_beyond_is_hardly_ever_called_equivalent() {
 #[test]
 fn a_true_zero_is_seldom_called_equivalent_in_a_short_run() {
     for (blocks, band) in [(4, 0.0..=3.0), (20, 10.0..=16.0)] {
-        let shape = Shape {
-            slice_sd: 0.0,
-            ..shape(blocks, &[0.0])
-        };
-        let given = percent(Model::Quiet, &shape, |run| {
-            equivalent(&run.differences(0).unwrap(), 0.01).unwrap()
-        });
+        let shape = Shape { slice_sd: 0.0, ..shape(blocks, &[0.0]) };
+        let given = percent(Model::Quiet, &shape, |run| equivalent(&run.differences(0).unwrap(), 0.01).unwrap());
         check(&format!("{blocks} blocks"), given, band);
     }
 }
@@ -232,11 +181,7 @@ fn a_true_zero_is_seldom_called_equivalent_in_a_short_run() {
 #[test]
 fn the_variance_split_finds_the_spread_that_was_put_in() {
     let run = simulate(Model::Quiet, &shape(4_000, &[0.0]), 1).unwrap();
-    let launches: Vec<Vec<f64>> = run
-        .slices
-        .into_iter()
-        .map(|block| block[2].clone())
-        .collect();
+    let launches: Vec<Vec<f64>> = run.slices.into_iter().map(|block| block[2].clone()).collect();
     let split = variance_split(&launches).unwrap();
     assert!((split.launch.sqrt() - 0.02).abs() < 0.001, "{split:?}");
     assert!((split.slice.sqrt() - 0.03).abs() < 0.001, "{split:?}");

@@ -3,9 +3,9 @@
 #![allow(clippy::unwrap_used)]
 
 use plimsoll_stats::{
-    HodgesLehmann, Interval, blocks_needed, equivalent, geometric_mean, hodges_lehmann, holm,
-    inflation, lag1, mean, median, minimum_detectable_effect, sample_sd, t_interval, t_quantile,
-    t_test_p, t_test_p_from, variance_split, westfall_young,
+    HodgesLehmann, Interval, blocks_needed, equivalent, geometric_mean, hodges_lehmann, holm, inflation, lag1, mean,
+    median, minimum_detectable_effect, sample_sd, t_interval, t_quantile, t_test_p, t_test_p_from, variance_split,
+    westfall_young,
 };
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
@@ -28,10 +28,7 @@ fn same(a: Interval, b: Interval) -> bool {
 
 fn times(interval: Interval, factor: f64) -> Interval {
     let (one, other) = (interval.low * factor, interval.high * factor);
-    Interval {
-        low: one.min(other),
-        high: one.max(other),
-    }
+    Interval { low: one.min(other), high: one.max(other) }
 }
 
 fn scaled(sample: &[f64], factor: f64) -> Vec<f64> {
@@ -40,11 +37,7 @@ fn scaled(sample: &[f64], factor: f64) -> Vec<f64> {
 
 /// The same cases every time: a test that fails once a month is not read any more.
 fn seeded() -> ProptestConfig {
-    ProptestConfig {
-        rng_seed: RngSeed::Fixed(1),
-        failure_persistence: None,
-        ..ProptestConfig::default()
-    }
+    ProptestConfig { rng_seed: RngSeed::Fixed(1), failure_persistence: None, ..ProptestConfig::default() }
 }
 
 proptest! {

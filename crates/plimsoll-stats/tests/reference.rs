@@ -3,9 +3,8 @@
 #![allow(clippy::unwrap_used)]
 
 use plimsoll_stats::{
-    blocks_needed, equivalent, geometric_mean, hodges_lehmann, holm, lag1, mean, median,
-    minimum_detectable_effect, sample_sd, t_interval, t_quantile, t_test_p, variance_split,
-    westfall_young,
+    blocks_needed, equivalent, geometric_mean, hodges_lehmann, holm, lag1, mean, median, minimum_detectable_effect,
+    sample_sd, t_interval, t_quantile, t_test_p, variance_split, westfall_young,
 };
 
 const VALUES: &str = include_str!("../reference/values.csv");
@@ -29,10 +28,7 @@ fn check(function: &str, ours: impl Fn(&[f64]) -> Vec<f64>) {
         assert_eq!(got.len(), expected.len(), "{line}");
         for (got, expected) in got.iter().zip(&expected) {
             let allowed = TOLERANCE * expected.abs() + ROUNDING.min(expected.abs());
-            assert!(
-                (got - expected).abs() <= allowed,
-                "{got}, not {expected}: {line}"
-            );
+            assert!((got - expected).abs() <= allowed, "{got}, not {expected}: {line}");
         }
         lines += 1;
     }
@@ -45,10 +41,7 @@ fn numbers(words: &str) -> Vec<f64> {
 
 /// A matrix from its width, followed by its rows.
 fn rows(inputs: &[f64]) -> Vec<Vec<f64>> {
-    inputs[1..]
-        .chunks(inputs[0] as usize)
-        .map(<[f64]>::to_vec)
-        .collect()
+    inputs[1..].chunks(inputs[0] as usize).map(<[f64]>::to_vec).collect()
 }
 
 #[test]
@@ -73,12 +66,7 @@ fn student_agrees() {
 fn hodges_lehmann_agrees() {
     check("hodges_lehmann", |x| {
         let got = hodges_lehmann(&x[1..], x[0]).unwrap();
-        vec![
-            got.estimate,
-            got.interval.low,
-            got.interval.high,
-            got.confidence,
-        ]
+        vec![got.estimate, got.interval.low, got.interval.high, got.confidence]
     });
 }
 
@@ -89,16 +77,12 @@ fn holm_agrees() {
 
 #[test]
 fn equivalence_agrees_with_the_two_tests() {
-    check("equivalent", |x| {
-        vec![f64::from(equivalent(&x[1..], x[0]).unwrap())]
-    });
+    check("equivalent", |x| vec![f64::from(equivalent(&x[1..], x[0]).unwrap())]);
 }
 
 #[test]
 fn power_agrees() {
-    check("minimum_detectable_effect", |x| {
-        vec![minimum_detectable_effect(x[0], x[1] as usize, x[2]).unwrap()]
-    });
+    check("minimum_detectable_effect", |x| vec![minimum_detectable_effect(x[0], x[1] as usize, x[2]).unwrap()]);
     check("blocks_needed", |x| {
         let range = blocks_needed(x[0], x[1] as usize, x[2], x[3]).unwrap();
         vec![range.low as f64, range.high as f64]
