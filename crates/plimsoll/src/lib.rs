@@ -13,5 +13,6 @@ pub mod clock;
 pub mod environment;
 pub mod interrupt;
 pub mod launch;
+pub mod report;
 pub mod rounds;
 pub mod sample;
