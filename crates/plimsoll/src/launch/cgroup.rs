@@ -1,14 +1,45 @@
 //! A pen: the cgroup of ours around everything that one environment runs on the host. v1, hybrid and v2.
+//!
+//! On v1 a pen lies at the root of every hierarchy, on v2 below the nearest ancestor of our own cgroup that we may write
+//! to and that can hand on its controllers. A controller of v2 that had to be enabled for that stays enabled: it limits
+//! nothing by itself, and others may have come to use it. This module starts no process.
 
-use std::fs::File;
+mod hierarchies;
+mod tree;
 
+use std::fs::{File, OpenOptions};
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+pub(crate) use tree::remove_tree;
+
+use super::journal::{Entry, Journal, Resource};
+use super::patience;
 use super::place::{Limits, Place};
-use crate::sample::Failure;
+use crate::sample::{Cause, Failure};
+use hierarchies::Hierarchies;
+
+/// How long freezing or thawing may take.
+const FREEZE_BOUND: Duration = Duration::from_secs(1);
+/// The controllers of v1 that a pen uses.
+const CONTROLLERS_V1: [&str; 4] = ["cpuset", "memory", "cpuacct", "freezer"];
 
 /// A cgroup with CPU set and memory limit that can be frozen and killed as one.
 #[derive(Debug)]
 pub struct Pen {
-    _private: (),
+    path: String,
+    kind: Kind,
+    entries: Vec<Entry>,
+    journal: Journal,
+}
+
+#[derive(Debug)]
+enum Kind {
+    /// One directory per controller.
+    V1 { cpuset: PathBuf, memory: PathBuf, cpuacct: Option<PathBuf>, freezer: PathBuf },
+    /// One directory.
+    V2 { folder: PathBuf },
 }
 
 impl Pen {
@@ -17,13 +48,70 @@ impl Pen {
     ///
     /// # Errors
     /// When a controller is there and refuses.
-    pub fn make(
-        _place: &Place,
-        _name: &str,
-        _limits: &Limits,
-        _memory_extra_bytes: u64,
-    ) -> Result<Option<Self>, Failure> {
-        Ok(None)
+    pub fn make(place: &Place, name: &str, limits: &Limits, memory_extra_bytes: u64) -> Result<Option<Self>, Failure> {
+        let found = Hierarchies::of_this_process()?;
+        let Some((path, kind)) = layout(&found, name) else { return Ok(None) };
+        let mut pen = Self { path, kind, entries: Vec::new(), journal: place.journal.clone() };
+        let memory_bytes = limits.memory_bytes.saturating_add(memory_extra_bytes);
+        match pen.note(&found, name).and_then(|()| pen.build(limits, memory_bytes)) {
+            Ok(()) => Ok(Some(pen)),
+            Err(Refusal::NotAllowed) => pen.remove().map(|()| None),
+            Err(Refusal::Failed(failure)) => {
+                pen.remove()?;
+                Err(failure.while_doing(&format!("cannot make the cgroup {}", pen.path)))
+            }
+        }
+    }
+
+    /// An engine makes children in hierarchies that we do not use, and leaves the directories above them behind: they
+    /// are noted too. The freezer comes last, so that it is undone first and thaws what the others then kill.
+    fn note(&mut self, found: &Hierarchies, name: &str) -> Result<(), Refusal> {
+        let mut folders: Vec<PathBuf> = match &self.kind {
+            Kind::V1 { .. } => found.mounts().map(|mount| mount.join(name)).collect(),
+            Kind::V2 { folder } => vec![folder.clone()],
+        };
+        if let Kind::V1 { freezer, .. } = &self.kind {
+            folders.sort_by_key(|folder| folder == freezer);
+        }
+        for path in folders {
+            self.entries.push(self.journal.note(Resource::Cgroup { path })?);
+        }
+        Ok(())
+    }
+
+    fn build(&self, limits: &Limits, memory_bytes: u64) -> Result<(), Refusal> {
+        for folder in self.folders() {
+            std::fs::create_dir(folder).map_err(|error| refusal(folder, &error))?;
+        }
+        match &self.kind {
+            Kind::V1 { cpuset, memory, .. } => {
+                let mems = cpuset.parent().map(|root| root.join("cpuset.mems")).unwrap_or_default();
+                let mems = std::fs::read_to_string(&mems).map_err(|error| refusal(&mems, &error))?;
+                put(cpuset, "cpuset.mems", mems.trim())?;
+                put(cpuset, "cpuset.cpus", &limits.cpu_list())?;
+                put(memory, "memory.limit_in_bytes", &memory_bytes.to_string())?;
+                put_if_there(memory, "memory.memsw.limit_in_bytes", &memory_bytes.to_string())
+            }
+            Kind::V2 { folder } => {
+                put(folder, "cpuset.cpus", &limits.cpu_list())?;
+                put(folder, "memory.max", &memory_bytes.to_string())?;
+                put_if_there(folder, "memory.swap.max", "0")
+            }
+        }
+    }
+
+    /// The directories that a process of the pen is in.
+    fn folders(&self) -> Vec<&Path> {
+        match &self.kind {
+            Kind::V1 { cpuset, memory, cpuacct, freezer } => {
+                [Some(cpuset), Some(memory), cpuacct.as_ref(), Some(freezer)]
+                    .into_iter()
+                    .flatten()
+                    .map(PathBuf::as_path)
+                    .collect()
+            }
+            Kind::V2 { folder } => vec![folder],
+        }
     }
 
     /// Opened `cgroup.procs` files: whoever writes "0" to all of them is in.
@@ -31,13 +119,18 @@ impl Pen {
     /// # Errors
     /// When one cannot be opened.
     pub fn entrances(&self) -> Result<Vec<File>, Failure> {
-        Ok(Vec::new())
+        let open = |folder: &Path| {
+            let path = folder.join("cgroup.procs");
+            let opened = OpenOptions::new().write(true).open(&path);
+            opened.map_err(|error| Failure::from(error).while_doing(&path.display().to_string()))
+        };
+        self.folders().into_iter().map(open).collect()
     }
 
     /// The path below each controller's root, such as `/plimsoll-1a2b3c4d-17`, for engines that make children of it.
     #[must_use]
     pub fn path(&self) -> &str {
-        ""
+        &self.path
     }
 
     /// Freezes every process in it and below; returns when all are frozen.
@@ -45,7 +138,7 @@ impl Pen {
     /// # Errors
     /// When that takes longer than a second.
     pub fn freeze(&self) -> Result<(), Failure> {
-        Ok(())
+        self.set_frozen(true)
     }
 
     /// Lets them run again.
@@ -53,13 +146,52 @@ impl Pen {
     /// # Errors
     /// When that takes longer than a second.
     pub fn thaw(&self) -> Result<(), Failure> {
-        Ok(())
+        self.set_frozen(false)
+    }
+
+    fn set_frozen(&self, frozen: bool) -> Result<(), Failure> {
+        let (file, word, state, sign) = match (&self.kind, frozen) {
+            (Kind::V1 { freezer, .. }, true) => (freezer.join("freezer.state"), "FROZEN", "freezer.state", "FROZEN"),
+            (Kind::V1 { freezer, .. }, false) => (freezer.join("freezer.state"), "THAWED", "freezer.state", "THAWED"),
+            (Kind::V2 { folder }, true) => (folder.join("cgroup.freeze"), "1", "cgroup.events", "frozen 1"),
+            (Kind::V2 { folder }, false) => (folder.join("cgroup.freeze"), "0", "cgroup.events", "frozen 0"),
+        };
+        std::fs::write(&file, word).map_err(|error| Failure::from(error).while_doing(&file.display().to_string()))?;
+        let state = file.with_file_name(state);
+        let reached = || std::fs::read_to_string(&state).is_ok_and(|text| text.lines().any(|line| line == sign));
+        if patience::until(FREEZE_BOUND, reached) {
+            return Ok(());
+        }
+        let message = format!("{} does not become `{sign}` within {FREEZE_BOUND:?}", state.display());
+        Err(Failure::new(Cause::Timeout, message))
     }
 
     /// How many processes the kernel killed in it and below for want of memory.
     #[must_use]
     pub fn oom_kills(&self) -> u64 {
-        0
+        match &self.kind {
+            // v1 counts where the killed process was, not above.
+            Kind::V1 { memory, .. } => {
+                tree::folders_below(memory).iter().map(|folder| counter(&folder.join("memory.oom_control"))).sum()
+            }
+            Kind::V2 { folder } => counter(&folder.join("memory.events")),
+        }
+    }
+
+    /// CPU time that everything in it and below has used so far; `None` where the kernel does not say.
+    #[must_use]
+    pub fn cpu_time(&self) -> Option<Duration> {
+        match &self.kind {
+            Kind::V1 { cpuacct, .. } => {
+                let text = std::fs::read_to_string(cpuacct.as_ref()?.join("cpuacct.usage")).ok()?;
+                text.trim().parse().ok().map(Duration::from_nanos)
+            }
+            Kind::V2 { folder } => {
+                let text = std::fs::read_to_string(folder.join("cpu.stat")).ok()?;
+                let value = text.lines().find_map(|line| line.strip_prefix("usage_usec "))?;
+                value.parse().ok().map(Duration::from_micros)
+            }
+        }
     }
 
     /// Kills everything in it and removes it. Safe to call twice.
@@ -67,6 +199,73 @@ impl Pen {
     /// # Errors
     /// When it is not empty after a bounded wait.
     pub fn remove(&mut self) -> Result<(), Failure> {
-        Ok(())
+        let mut failures = Vec::new();
+        for entry in self.entries.iter().rev() {
+            failures.extend(self.journal.undo(*entry).err().map(|failure| failure.message));
+        }
+        if failures.is_empty() {
+            self.entries.clear();
+            return Ok(());
+        }
+        Err(Failure::new(Cause::TearDown, failures.join("; ")))
     }
 }
+
+impl Drop for Pen {
+    fn drop(&mut self) {
+        let _ = self.remove();
+    }
+}
+
+/// Where the pen goes; `None` where this host has no cgroups that could serve.
+fn layout(found: &Hierarchies, name: &str) -> Option<(String, Kind)> {
+    if let Some(parent) = found.parent_on_v2() {
+        let path = format!("{}/{name}", parent.path.trim_end_matches('/'));
+        return Some((path, Kind::V2 { folder: parent.folder.join(name) }));
+    }
+    let at = |controller| found.v1(controller).map(|mount| mount.join(name));
+    let [cpuset, memory, cpuacct, freezer] = CONTROLLERS_V1.map(at);
+    Some((format!("/{name}"), Kind::V1 { cpuset: cpuset?, memory: memory?, cpuacct, freezer: freezer? }))
+}
+
+/// Why a pen was not made.
+enum Refusal {
+    /// Cgroups are not ours to write here.
+    NotAllowed,
+    Failed(Failure),
+}
+
+impl From<Failure> for Refusal {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
+fn refusal(path: &Path, error: &std::io::Error) -> Refusal {
+    match error.kind() {
+        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => Refusal::NotAllowed,
+        _ => Refusal::Failed(Failure::launch(format!("{}: {error}", path.display()))),
+    }
+}
+
+fn put(folder: &Path, file: &str, value: &str) -> Result<(), Refusal> {
+    let path = folder.join(file);
+    match std::fs::write(&path, value) {
+        Err(error) if error.kind() != ErrorKind::PermissionDenied => {
+            Err(Refusal::Failed(Failure::launch(format!("cannot write `{value}` to {}: {error}", path.display()))))
+        }
+        result => result.map_err(|error| refusal(&path, &error)),
+    }
+}
+
+fn put_if_there(folder: &Path, file: &str, value: &str) -> Result<(), Refusal> {
+    if folder.join(file).exists() { put(folder, file, value) } else { Ok(()) }
+}
+
+fn counter(path: &Path) -> u64 {
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    text.lines().find_map(|line| line.strip_prefix("oom_kill ")).and_then(|value| value.parse().ok()).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests;

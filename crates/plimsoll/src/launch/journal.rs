@@ -4,13 +4,26 @@
 //! note(resource) -> make it -> ... -> undo it -> forget(entry)          kill -9 anywhere: `plimsoll clean` undoes the rest
 //! ```
 //! One file per run in [`Journal::directory`], one JSON line per entry. A journal whose owner is alive is left alone.
+//! This module makes nothing but its own file.
 
+mod abandoned;
+mod docker_api;
+mod owner;
+mod undo;
+
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
-use crate::sample::Failure;
+pub use abandoned::AbandonedJournal;
+pub use owner::start_ticks;
+
+use crate::sample::{Cause, Failure};
+use owner::Owner;
 
 /// Something made on the host. Undoing is safe to repeat and touches nothing that is not ours.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -83,56 +96,161 @@ pub enum Resource {
 }
 
 /// Number of an entry.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Entry(pub u64);
 
-/// The journal of a run.
-#[derive(Debug)]
+/// The journal of a run. Clones are the same journal.
+#[derive(Debug, Clone)]
 pub struct Journal {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    run: String,
     path: PathBuf,
-    entries: Mutex<Vec<(Entry, Resource)>>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    file: File,
+    next: u64,
+    left: Vec<(Entry, Resource)>,
+}
+
+/// One line of the file.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(untagged)]
+enum Line {
+    Owner { run: String, owner: Owner },
+    Made { made: u64, resource: Resource },
+    Undone { undone: u64 },
 }
 
 impl Journal {
     /// Where journals lie: `/run/plimsoll` for root, else `$XDG_RUNTIME_DIR/plimsoll`, else `/tmp/plimsoll-UID`.
     #[must_use]
     pub fn directory() -> PathBuf {
-        PathBuf::from("/run/plimsoll")
+        let user = nix::unistd::geteuid();
+        match std::env::var_os("XDG_RUNTIME_DIR") {
+            _ if user.is_root() => PathBuf::from("/run/plimsoll"),
+            Some(folder) if Path::new(&folder).is_absolute() => Path::new(&folder).join("plimsoll"),
+            _ => PathBuf::from(format!("/tmp/plimsoll-{user}")),
+        }
     }
 
     /// Starts the journal of a run.
     ///
     /// # Errors
-    /// When the file cannot be made.
+    /// When the file cannot be made, or its directory belongs to somebody else.
     pub fn start(directory: &Path, run: &str) -> Result<Self, Failure> {
-        Ok(Self { path: directory.join(format!("{run}.journal")), entries: Mutex::new(Vec::new()) })
+        if run.len() < RUN_NAME_BYTES_MIN || run.contains('/') {
+            return Err(Failure::launch(format!("`{run}` cannot be the name of a run")));
+        }
+        let path = directory.join(format!("{run}.journal"));
+        let named = |error| Failure::from(error).while_doing(&format!("cannot make the journal {}", path.display()));
+        own_directory(directory).map_err(named)?;
+        // Whoever looks for abandoned journals must never see one without its owner: it appears complete.
+        let draft = directory.join(format!(".{run}.draft"));
+        let _ = std::fs::remove_file(&draft);
+        let mut file = OpenOptions::new().append(true).create_new(true).mode(0o600).open(&draft).map_err(named)?;
+        let owner = Line::Owner { run: run.to_owned(), owner: Owner::this_process().map_err(named)? };
+        write_line(&mut file, &owner)?;
+        std::fs::hard_link(&draft, &path).map_err(named)?;
+        std::fs::remove_file(&draft).map_err(named)?;
+        Ok(Self::over(run.to_owned(), path, file, 1, Vec::new()))
+    }
+
+    fn over(run: String, path: PathBuf, file: File, next: u64, left: Vec<(Entry, Resource)>) -> Self {
+        Self { shared: Arc::new(Shared { run, path, state: Mutex::new(State { file, next, left }) }) }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Notes what is about to be made.
     ///
     /// # Errors
     /// When the note cannot be written: then it must not be made.
-    pub fn note(&self, _resource: Resource) -> Result<Entry, Failure> {
-        let _ = (&self.path, &self.entries);
-        Ok(Entry(0))
+    pub fn note(&self, resource: Resource) -> Result<Entry, Failure> {
+        let mut state = self.state();
+        let entry = Entry(state.next);
+        state.next += 1;
+        let line = Line::Made { made: entry.0, resource: resource.clone() };
+        write_line(&mut state.file, &line)?;
+        state.left.push((entry, resource));
+        Ok(entry)
     }
 
-    /// Undoes one entry and forgets it.
+    /// Undoes one entry and forgets it. An entry that is not known any more is undone already.
     ///
     /// # Errors
     /// When it could not be undone; it stays noted.
-    pub fn undo(&self, _entry: Entry) -> Result<(), Failure> {
+    pub fn undo(&self, entry: Entry) -> Result<(), Failure> {
+        let found = self.state().left.iter().find(|(known, _)| *known == entry).map(|(_, resource)| resource.clone());
+        let Some(resource) = found else { return Ok(()) };
+        resource.undo(&self.shared.run)?;
+        self.forget(entry);
         Ok(())
     }
 
     /// Forgets an entry that undid itself (a process that was reaped).
-    pub fn forget(&self, _entry: Entry) {}
+    pub fn forget(&self, entry: Entry) {
+        let mut state = self.state();
+        let before = state.left.len();
+        state.left.retain(|(known, _)| *known != entry);
+        if state.left.len() < before {
+            // A line that cannot be written leaves a note too many, and undoing what is gone does nothing.
+            let _ = write_line(&mut state.file, &Line::Undone { undone: entry.0 });
+        }
+    }
+
+    /// What is noted and not undone, oldest first.
+    #[must_use]
+    pub fn left(&self) -> Vec<Resource> {
+        self.state().left.iter().map(|(_, resource)| resource.clone()).collect()
+    }
 
     /// Undoes everything that is left, newest first, and removes the journal if all went well.
     ///
     /// # Errors
     /// Every failure, joined.
     pub fn undo_all(&self) -> Result<(), Failure> {
-        Ok(())
+        let entries: Vec<Entry> = self.state().left.iter().map(|(entry, _)| *entry).rev().collect();
+        let failures: Vec<String> =
+            entries.into_iter().filter_map(|entry| self.undo(entry).err()).map(|failure| failure.message).collect();
+        if !failures.is_empty() {
+            return Err(Failure::new(Cause::TearDown, failures.join("; ")));
+        }
+        match std::fs::remove_file(&self.shared.path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(Failure::from(error).while_doing(&format!("cannot remove {}", self.shared.path.display())))
+            }
+            _ => Ok(()),
+        }
     }
 }
+
+/// A shorter name would be found in paths that are not ours.
+const RUN_NAME_BYTES_MIN: usize = 8;
+
+fn write_line(file: &mut File, line: &Line) -> Result<(), Failure> {
+    let mut text = serde_json::to_string(line).map_err(|error| Failure::launch(format!("the journal: {error}")))?;
+    text.push('\n');
+    file.write_all(text.as_bytes()).map_err(|error| Failure::from(error).while_doing("cannot write the journal"))
+}
+
+/// Makes the directory for us alone; refuses one that somebody else made in our place under /tmp.
+fn own_directory(directory: &Path) -> std::io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+    let found = std::fs::symlink_metadata(directory)?;
+    if !found.is_dir() || found.uid() != nix::unistd::geteuid().as_raw() {
+        return Err(std::io::Error::other("the directory belongs to somebody else"));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -10,6 +10,7 @@ pub mod bundle;
 pub mod cgroup;
 pub mod engines;
 pub mod journal;
+mod patience;
 pub mod place;
 pub mod process;
 mod sys;

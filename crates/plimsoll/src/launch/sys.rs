@@ -1,1 +1,77 @@
 //! The unsafe corner of the program: what runs between fork and exec.
+//!
+//! Only calls that are safe after a fork of a threaded process stand here: no allocation, no lock.
+
+#![expect(unsafe_code, reason = "`pre_exec` and `prctl` have no safe wrapper; every use is argued below")]
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+use nix::libc;
+use nix::sched::{CpuSet, sched_setaffinity};
+use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
+use nix::unistd::{Pid, getpid, getppid, setsid, write};
+
+/// What a child does before its first instruction.
+#[derive(Debug, Default)]
+pub(super) struct BeforeExec {
+    /// `cgroup.procs` files: writing "0" puts the writer in.
+    pub(super) entrances: Vec<File>,
+    /// CPUs that it may run on, where no pen says so.
+    pub(super) affinity: Option<CpuSet>,
+    /// Killed when the thread that started it ends.
+    pub(super) dies_with_parent: bool,
+}
+
+/// Arranges that the child does this between fork and exec. It leads a session of its own and blocks no signal.
+pub(super) fn before_exec(command: &mut Command, setup: BeforeExec) {
+    let parent = getpid();
+    // SAFETY: the closure only makes system calls on values that were allocated before the fork; it neither allocates
+    // nor takes a lock, so it may run in the child of a threaded process.
+    unsafe {
+        command.pre_exec(move || run(&setup, parent));
+    }
+}
+
+fn run(setup: &BeforeExec, parent: Pid) -> io::Result<()> {
+    for entrance in &setup.entrances {
+        write(entrance, b"0")?;
+    }
+    setsid()?;
+    if setup.dies_with_parent {
+        // SAFETY: PR_SET_PDEATHSIG takes a signal number by value and touches no memory of ours.
+        if unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) } != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        if getppid() != parent {
+            // The parent ended before the line above: nobody would ever send the signal.
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
+    }
+    if let Some(cpus) = &setup.affinity {
+        sched_setaffinity(Pid::from_raw(0), cpus)?;
+    }
+    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?;
+    Ok(())
+}
+
+/// Whether this process could write there by its effective ids.
+pub(super) fn may_write(path: &std::path::Path) -> bool {
+    nix::unistd::eaccess(path, nix::unistd::AccessFlags::W_OK).is_ok()
+}
+
+/// Whether a descriptor is readable, or its other end gone, within so many milliseconds.
+pub(super) fn readable(files: &[&File], milliseconds: u8) -> io::Result<Vec<bool>> {
+    use nix::poll::{PollFd, PollFlags, poll};
+    use std::os::fd::AsFd;
+    let mut polled: Vec<PollFd<'_>> = files.iter().map(|file| PollFd::new(file.as_fd(), PollFlags::POLLIN)).collect();
+    match poll(&mut polled, milliseconds) {
+        Ok(_) | Err(nix::errno::Errno::EINTR) => {}
+        Err(error) => return Err(error.into()),
+    }
+    debug_assert!(files.iter().all(|file| file.as_raw_fd() >= 0));
+    Ok(polled.iter().map(|one| one.any().unwrap_or(false)).collect())
+}
