@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 
 use super::bundle::Bundle;
-use super::engines::docker::SharedDaemon;
 use super::journal::Journal;
 
 /// A place, opened for one run.
@@ -23,8 +22,6 @@ pub struct Place {
     pub root: bool,
     /// Asked by everything that waits.
     pub interrupted: fn() -> bool,
-    /// The Docker engine that the run's environments share, while one of them is open.
-    pub docker: SharedDaemon,
 }
 
 /// What an environment may use.

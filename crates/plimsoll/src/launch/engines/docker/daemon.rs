@@ -205,6 +205,8 @@ impl PrivateEngine {
     /// Every failure, joined; the journal still knows what stays behind.
     pub(super) fn stop(&mut self) -> Result<(), Failure> {
         let mut wrong: Vec<Failure> = Vec::new();
+        // Containers that nobody removed would each be given seconds to end by themselves.
+        let _ = self.kill_containers();
         wrong.extend(self.process.as_mut().and_then(|process| process.end(STOP_GRACE).err()));
         // Shims outlive a daemon that was killed.
         wrong.extend(self.pen.as_mut().and_then(|pen| pen.remove().err()));
@@ -265,6 +267,5 @@ fn temporary_place() -> Result<Place, Failure> {
         bundle: Bundle::default(),
         root: true,
         interrupted: crate::interrupt::requested,
-        docker: super::SharedDaemon::default(),
     })
 }

@@ -113,6 +113,13 @@ mod tests {
     use super::*;
     use std::os::unix::net::UnixListener;
 
+    fn words(found: Found) -> String {
+        match found {
+            Found::Nothing { why, remedy } => format!("{why}; {remedy}"),
+            other => format!("{other:?}"),
+        }
+    }
+
     fn check(docker_host: Option<&str>, root: bool, dockerd: bool, system_socket: &Path) -> Found {
         find(&Surroundings {
             docker_host: docker_host.map(str::to_owned),
@@ -136,19 +143,16 @@ mod tests {
     fn a_private_engine_needs_root_and_dockerd() {
         let nowhere = Path::new("/nonexistent/docker.sock");
         assert_eq!(check(None, true, true, nowhere), Found::Startable(PathBuf::from("/usr/sbin/dockerd")));
-        insta::assert_debug_snapshot!([check(None, false, true, nowhere), check(None, true, false, nowhere)], @"");
+        insta::assert_snapshot!(words(check(None, false, true, nowhere)), @"no Docker engine answers at /nonexistent/docker.sock: No such file or directory (os error 2); start it (`sudo systemctl start docker`), or run plimsoll as root");
+        insta::assert_snapshot!(words(check(None, true, false, nowhere)), @"there is no Docker engine here; install one with `plimsoll setup docker`");
     }
 
     #[test]
     fn a_docker_host_that_points_to_nothing_is_never_replaced_by_another_engine() {
         let nowhere = Path::new("/nonexistent/docker.sock");
-        insta::assert_debug_snapshot!(
-            [
-                check(Some("unix:///nonexistent/d.sock"), true, true, nowhere),
-                check(Some("tcp://10.0.0.1:2375"), true, true, nowhere),
-            ],
-            @""
-        );
+        let missing = check(Some("unix:///nonexistent/d.sock"), true, true, nowhere);
+        insta::assert_snapshot!(words(missing), @"no Docker engine answers at DOCKER_HOST=unix:///nonexistent/d.sock: No such file or directory (os error 2); start that engine, or unset DOCKER_HOST");
+        insta::assert_snapshot!(words(check(Some("tcp://10.0.0.1:2375"), true, true, nowhere)), @"DOCKER_HOST=tcp://10.0.0.1:2375 is not a socket of this machine; unset DOCKER_HOST: only containers on the machine that runs plimsoll can be compared with it");
     }
 
     #[test]

@@ -11,6 +11,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use crate::launch::cgroup::remove_tree;
 use crate::launch::journal::{Entry, Journal, Resource};
 use crate::sample::{Cause, Failure};
 
@@ -31,7 +32,7 @@ pub(super) const STAND_IN: &str = r#"
 stand_in() {
     for attempt in 1 2 3; do
         mkdir "$1" 2>/dev/null && : >"$1/.made-by-plimsoll"
-        command eval "exec $3<\"$1\"" && flock -s "$3" && mount --bind "$2" "$1" && return
+        command eval "exec $3<\"$1\"" && flock -s "$3" && mount -n --bind "$2" "$1" && return
     done
     exit 1
 }
@@ -85,7 +86,7 @@ impl HostState {
     /// # Errors
     /// When one does not end.
     pub(super) fn kill_containers(&self) -> Result<(), Failure> {
-        self.cgroups.iter().try_for_each(|path| crate::launch::cgroup::remove_tree(path))
+        self.cgroups.iter().rev().try_for_each(|path| remove_tree(path))
     }
 
     /// Restores it, and says what it cannot restore. Safe to call twice.
@@ -110,14 +111,17 @@ fn links() -> BTreeSet<String> {
     entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
 }
 
-/// Where cgroup hierarchies are mounted: one per controller of v1, or v2, or both.
+/// Where cgroup hierarchies are mounted: one per controller of v1, or v2, or both. The freezer of v1 comes last, so that
+/// it is undone first: what it holds cannot die before it is thawed.
 fn cgroup_roots() -> Result<Vec<PathBuf>, Failure> {
     Ok(roots_in(&std::fs::read_to_string("/proc/self/mountinfo")?))
 }
 
 fn roots_in(mountinfo: &str) -> Vec<PathBuf> {
     let mounts = mountinfo.lines().filter_map(Mounted::read);
-    mounts.filter(|mounted| mounted.kind.starts_with("cgroup")).map(|mounted| mounted.point).collect()
+    let mut mounts: Vec<Mounted> = mounts.filter(|mounted| mounted.kind.starts_with("cgroup")).collect();
+    mounts.sort_by_key(|mounted| mounted.freezer);
+    mounts.into_iter().map(|mounted| mounted.point).collect()
 }
 
 /// The type of the filesystem that holds a path.
@@ -138,14 +142,18 @@ fn type_in(mountinfo: &str, path: &Path) -> Option<String> {
 struct Mounted {
     point: PathBuf,
     kind: String,
+    freezer: bool,
 }
 
 impl Mounted {
-    /// One line of mountinfo: `... POINT OPTIONS [TAGS] - TYPE SOURCE OPTIONS`.
+    /// One line of mountinfo: `... POINT OPTIONS [TAGS] - TYPE SOURCE SUPER_OPTIONS`.
     fn read(line: &str) -> Option<Self> {
         let (before, after) = line.split_once(" - ")?;
         let point = before.split(' ').nth(4)?.replace("\\040", " ");
-        Some(Self { point: PathBuf::from(point), kind: after.split(' ').next()?.to_owned() })
+        let mut after = after.split(' ');
+        let kind = after.next()?.to_owned();
+        let freezer = kind == "cgroup" && after.nth(1)?.split(',').any(|option| option == "freezer");
+        Some(Self { point: PathBuf::from(point), kind, freezer })
     }
 }
 
@@ -156,6 +164,7 @@ mod tests {
     const MOUNTS: &str = "\
 1 0 254:0 / / rw - ext4 /dev/vda rw
 2 1 0:5 / /sys/fs/cgroup rw - tmpfs tmpfs rw
+7 2 0:3 / /sys/fs/cgroup/freezer rw - cgroup cgroup rw,freezer
 3 2 0:6 / /sys/fs/cgroup/cpu rw shared:4 - cgroup cgroup rw,cpu
 4 2 0:7 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw
 5 1 0:8 / /a\\040b rw - xfs /dev/vdb rw
@@ -169,7 +178,8 @@ mod tests {
     }
 
     #[test]
-    fn both_versions_of_cgroups_are_found() {
-        assert_eq!(roots_in(MOUNTS), [Path::new("/sys/fs/cgroup/cpu"), Path::new("/sys/fs/cgroup/unified")]);
+    fn both_versions_of_cgroups_are_found_and_the_freezer_is_last() {
+        let roots = ["cpu", "unified", "freezer"].map(|name| Path::new("/sys/fs/cgroup").join(name));
+        assert_eq!(roots_in(MOUNTS), roots);
     }
 }

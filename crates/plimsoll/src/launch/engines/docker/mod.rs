@@ -30,7 +30,6 @@ use shared::Daemon;
 use vessel::Container;
 
 pub use daemon::with_private_engine;
-pub use shared::SharedDaemon;
 
 /// A probe may take about a second.
 const PROBE_BOUND: Duration = Duration::from_secs(2);
@@ -77,7 +76,7 @@ impl Engine for Docker {
     }
 
     fn open(&self, place: &Arc<Place>, choice: &LayerChoice) -> Result<Box<dyn Layer>, Failure> {
-        let daemon = place.docker.get_or_open(place)?;
+        let daemon = Daemon::of_run(place)?;
         Ok(Box::new(Containers { place: Arc::clone(place), wishes: Wishes::of(choice), daemon: Some(daemon) }))
     }
 }
@@ -113,7 +112,7 @@ impl Layer for Containers {
     }
 
     fn close(&mut self) -> Result<(), Failure> {
-        self.daemon.take().map_or(Ok(()), |daemon| self.place.docker.release(daemon))
+        self.daemon.take().map_or(Ok(()), Daemon::release)
     }
 }
 

@@ -1,5 +1,6 @@
 //! The one Docker engine of a run and the image in it, shared by every `docker` environment of the run.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -26,7 +27,39 @@ pub(super) struct Daemon {
     private: Mutex<Option<PrivateEngine>>,
 }
 
+/// The engines that are open, by name of the run: one for each, however many environments use it.
+static OPEN: Mutex<BTreeMap<String, Weak<Daemon>>> = Mutex::new(BTreeMap::new());
+
+fn open_daemons() -> MutexGuard<'static, BTreeMap<String, Weak<Daemon>>> {
+    OPEN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl Daemon {
+    /// The run's engine; the first to ask opens it.
+    ///
+    /// # Errors
+    /// When there is none and none can be started.
+    pub(super) fn of_run(place: &Place) -> Result<Arc<Self>, Failure> {
+        let mut open = open_daemons();
+        if let Some(daemon) = open.get(&place.run).and_then(Weak::upgrade) {
+            return Ok(daemon);
+        }
+        let daemon = Arc::new(Self::open(place)?);
+        open.insert(place.run.clone(), Arc::downgrade(&daemon));
+        Ok(daemon)
+    }
+
+    /// Gives it back; the last to do so closes it.
+    ///
+    /// # Errors
+    /// When something of it stays behind.
+    pub(super) fn release(self: Arc<Self>) -> Result<(), Failure> {
+        let mut open = open_daemons();
+        let closed = Arc::into_inner(self).map_or(Ok(()), |mut daemon| daemon.close());
+        open.retain(|_, daemon| daemon.strong_count() > 0);
+        closed
+    }
+
     fn open(place: &Place) -> Result<Self, Failure> {
         let (private, socket) = match find::find(&Surroundings::of_this_process()) {
             Found::Nothing { why, remedy } => return Err(Failure::launch(format!("{why}; {remedy}"))),
@@ -96,28 +129,5 @@ impl Daemon {
 impl Drop for Daemon {
     fn drop(&mut self) {
         let _ = self.close();
-    }
-}
-
-/// Where the environments of a run find the engine that they share. It lives as long as one of them is open.
-#[derive(Debug, Default)]
-pub struct SharedDaemon(Mutex<Weak<Daemon>>);
-
-impl SharedDaemon {
-    /// The run's engine; the first to ask opens it.
-    pub(super) fn get_or_open(&self, place: &Place) -> Result<Arc<Daemon>, Failure> {
-        let mut slot = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(daemon) = slot.upgrade() {
-            return Ok(daemon);
-        }
-        let daemon = Arc::new(Daemon::open(place)?);
-        *slot = Arc::downgrade(&daemon);
-        Ok(daemon)
-    }
-
-    /// Gives it back; the last to do so closes it.
-    pub(super) fn release(&self, daemon: Arc<Daemon>) -> Result<(), Failure> {
-        let _slot = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::into_inner(daemon).map_or(Ok(()), |mut daemon| daemon.close())
     }
 }

@@ -228,6 +228,11 @@ mod tests {
         let ended = ContainerState { status: "exited".to_owned(), exit_code: 137, ..ContainerState::default() };
         let killed = ContainerState { out_of_memory: true, ..ended.clone() };
         let alive = ContainerState { status: "paused".to_owned(), running: true, ..ContainerState::default() };
-        insta::assert_debug_snapshot!([words(&ended, ""), words(&killed, "panicked"), words(&alive, "")], @"");
+        let said = [words(&ended, ""), words(&killed, "panicked"), words(&alive, "")];
+        insta::assert_snapshot!(said.join("\n"), @r"
+        the container has ended with exit status 137
+        the container has ended with exit status 137; the kernel killed a process of it for want of memory; its log ends: panicked
+        the container is paused
+        ");
     }
 }
