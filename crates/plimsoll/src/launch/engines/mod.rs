@@ -1,10 +1,12 @@
 //! Engines: one file each, and the table.
 
+pub mod docker;
+
 use super::Engine;
 use crate::environment::EngineAbout;
 
 /// Every engine, in the order in which `list environments` shows them. A new engine is one file and one line here.
-pub static ENGINES: &[&dyn Engine] = &[];
+pub static ENGINES: &[&dyn Engine] = &[&docker::Docker];
 
 /// What each engine is, for reading names.
 #[must_use]
