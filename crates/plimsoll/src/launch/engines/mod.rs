@@ -1,12 +1,13 @@
 //! Engines: one file each, and the table.
 
 pub mod docker;
+pub mod qemu;
 
 use super::Engine;
 use crate::environment::EngineAbout;
 
 /// Every engine, in the order in which `list environments` shows them. A new engine is one file and one line here.
-pub static ENGINES: &[&dyn Engine] = &[&docker::Docker];
+pub static ENGINES: &[&dyn Engine] = &[&docker::Docker, &qemu::Qemu];
 
 /// What each engine is, for reading names.
 #[must_use]
