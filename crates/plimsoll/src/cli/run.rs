@@ -10,6 +10,8 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
+use nix::sched::{CpuSet, sched_setaffinity};
+use nix::unistd::Pid;
 use plimsoll::analysis::{Findings, analyse};
 use plimsoll::clock::{self, RunClock};
 use plimsoll::environment::Environment;
@@ -266,8 +268,7 @@ fn measure(
         plimsoll: env!("CARGO_PKG_VERSION").to_owned(),
         stopped_because: None,
     };
-    let mut host = probe::describe_host();
-    host.insert("data.directory.filesystem".to_owned(), probe::filesystem_of(data));
+    let host = probe::describe_host();
     let mut store = Store::create(&output.run_file, &info, &settled.record, &host)?;
     let place = Arc::new(Place::open(&format!("plimsoll-{}", output.id), data, interrupt::requested)?);
     stay_on_the_harness_cpus(settled);
@@ -311,8 +312,10 @@ fn walk_rounds(
 /// The harness keeps off the environments' CPUs; where that is refused the plan's `shared cpu` says so already.
 fn stay_on_the_harness_cpus(settled: &Settled) {
     if !settled.record.shared_cpu {
-        let mine: Vec<u32> = probe::split_cpus(Some(&settled.record.cpus)).harness;
-        let _ = probe::stay_on(&mine);
+        let mut mine = CpuSet::new();
+        let harness = probe::split_cpus(Some(&settled.record.cpus)).harness;
+        let all_set = harness.iter().all(|cpu| mine.set(*cpu as usize).is_ok());
+        let _ = all_set && sched_setaffinity(Pid::this(), &mine).is_ok();
     }
 }
 

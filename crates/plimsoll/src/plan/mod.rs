@@ -44,7 +44,6 @@ const MEMORY_BYTES_MIN: u64 = 64 << 20;
 const PRECISION_BLOCKS_MAX: u64 = 200;
 
 /// A checked plan: every name exists, every number is in range.
-#[derive(Debug)]
 pub struct Plan {
     environments: Vec<Planned>,
     workloads: Vec<&'static dyn Workload>,
@@ -62,12 +61,6 @@ pub struct Plan {
     data: Option<PathBuf>,
 }
 
-impl std::fmt::Debug for dyn Workload {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str(self.about().name)
-    }
-}
-
 /// An environment of a plan.
 #[derive(Debug, Clone)]
 pub struct Planned {
@@ -75,6 +68,13 @@ pub struct Planned {
     pub environment: Environment,
     /// Whether the user named it, rather than a preset.
     pub by_name: bool,
+}
+
+impl std::fmt::Debug for Plan {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let names: Vec<&str> = self.environments.iter().map(|planned| planned.environment.name()).collect();
+        write!(formatter, "plan of {} blocks over {names:?}", self.blocks)
+    }
 }
 
 impl Plan {
@@ -147,15 +147,13 @@ impl Checker<'_> {
     /// Fills what the wishes leave open from their preset. Blocks and slices of a preset that nobody named do not apply
     /// to environments that somebody did.
     fn with_preset(&mut self, wishes: Wishes) -> (Wishes, Option<String>) {
-        let named = wishes.preset.clone();
-        let name = named.as_ref().map_or("quick", |said| said.value.as_str());
-        let Some(preset) = preset::find(name) else {
+        let named = wishes.preset.clone().unwrap_or_else(|| Said::new("quick".to_owned(), "preset"));
+        let Some(preset) = preset::find(&named.value) else {
             let known: Vec<&str> = preset::PRESETS.iter().map(|preset| preset.name).collect();
-            let at = named.map_or_else(String::new, |said| said.at);
-            self.wrong(&at, format!("unknown preset `{}`{}", wishes.preset.as_ref().map_or("", |said| &said.value), suggest(name, &known)));
+            self.wrong(&named.at, format!("unknown preset `{}`{}", named.value, suggest(&named.value, &known)));
             return (wishes, None);
         };
-        let whole = named.is_some() || (wishes.environments.is_empty() && wishes.workloads.is_empty());
+        let whole = wishes.preset.is_some() || (wishes.environments.is_empty() && wishes.workloads.is_empty());
         (wishes.or(preset.wishes()), whole.then(|| preset.name.to_owned()))
     }
 
