@@ -1,8 +1,9 @@
 //! The side of Plimsoll that runs inside an environment: workloads, and an observer of what is around them.
 //!
 //! ```text
-//! wire (bytes with deadlines) -> serve (one reply per request) -> workload (prepare, units, clean up)
-//!                                                              -> observe (what is around the agent)
+//! init (reaps) -> wire (bytes with deadlines) -> serve (one reply per request) -> workload + slice (units, timed)
+//!                                                                              -> observe (what is around)
+//!                                                                              -> relay (to an agent further in)
 //! ```
 //!
 //! The agent is never told where it is and does nothing but answer. It starts nothing by itself, opens no network
@@ -12,3 +13,5 @@
 
 pub mod wire;
 pub mod workload;
+
+pub use wire::Wire;
