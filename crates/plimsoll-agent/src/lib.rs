@@ -11,7 +11,10 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod init;
+mod sys;
 pub mod wire;
 pub mod workload;
 
+pub use init::run_under_init;
 pub use wire::Wire;
