@@ -12,6 +12,8 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod init;
+mod seeded;
+pub mod slice;
 mod sys;
 pub mod wire;
 pub mod workload;
