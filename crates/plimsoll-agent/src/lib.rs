@@ -12,6 +12,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod init;
+pub mod observe;
 mod seeded;
 pub mod slice;
 mod sys;
@@ -19,4 +20,5 @@ pub mod wire;
 pub mod workload;
 
 pub use init::run_under_init;
+pub use observe::observe;
 pub use wire::Wire;
