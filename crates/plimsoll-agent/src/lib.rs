@@ -13,7 +13,9 @@
 
 pub mod init;
 pub mod observe;
+mod relay;
 mod seeded;
+pub mod serve;
 pub mod slice;
 mod sys;
 pub mod wire;
@@ -21,4 +23,5 @@ pub mod workload;
 
 pub use init::run_under_init;
 pub use observe::observe;
+pub use serve::{Ended, Inner, Nest, NoNest, serve};
 pub use wire::Wire;
