@@ -1,10 +1,18 @@
 //! Engines: one file each, and the table.
 
+mod container;
+mod crun;
+mod gvisor;
+pub mod native;
+mod runc;
+mod sandbox;
+
 use super::Engine;
 use crate::environment::EngineAbout;
 
 /// Every engine, in the order in which `list environments` shows them. A new engine is one file and one line here.
-pub static ENGINES: &[&dyn Engine] = &[];
+pub static ENGINES: &[&dyn Engine] =
+    &[&sandbox::SandboxEngine, &runc::RuncEngine, &crun::CrunEngine, &gvisor::GvisorEngine];
 
 /// What each engine is, for reading names.
 #[must_use]
