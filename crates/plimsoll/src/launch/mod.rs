@@ -7,17 +7,24 @@
 //! This module knows no order, no store and no analysis.
 
 pub mod bundle;
+mod cage;
 pub mod cgroup;
+pub mod enclosure;
 pub mod engines;
 mod expectation;
 pub mod journal;
+<<<<<<< HEAD
 mod launchpad;
 mod opening;
+=======
+mod oci;
+>>>>>>> launch
 mod patience;
 pub mod place;
 pub mod process;
 mod session;
 mod sys;
+mod trial;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,13 +1,27 @@
 //! Engines: one file each, and the table.
 
+<<<<<<< HEAD
 pub mod docker;
 pub mod qemu;
+=======
+mod container;
+mod crun;
+mod gvisor;
+pub mod native;
+mod runc;
+mod sandbox;
+>>>>>>> launch
 
 use super::Engine;
 use crate::environment::EngineAbout;
 
 /// Every engine, in the order in which `list environments` shows them. A new engine is one file and one line here.
+<<<<<<< HEAD
 pub static ENGINES: &[&dyn Engine] = &[&docker::Docker, &qemu::Qemu];
+=======
+pub static ENGINES: &[&dyn Engine] =
+    &[&sandbox::SandboxEngine, &runc::RuncEngine, &crun::CrunEngine, &gvisor::GvisorEngine];
+>>>>>>> launch
 
 /// What each engine is, for reading names.
 #[must_use]
