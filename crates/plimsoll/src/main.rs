@@ -1,4 +1,4 @@
-//! The program: reads its arguments, does what they say, exits.
+//! The executable: dispatches the hidden subcommands.
 
 use std::io::Write;
 
@@ -10,6 +10,7 @@ fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let code = match arguments.first().map(String::as_str) {
         Some("agent") => agent(),
+        Some("sandbox-child") => plimsoll::launch::enclosure::sandbox_child(&arguments[1..]),
         Some("guest-init") => plimsoll::guest::guest_init(&arguments[1..]),
         _ => 2,
     };
