@@ -1,27 +1,39 @@
 //! Engines: one file each, and the table.
 
 <<<<<<< HEAD
+<<<<<<< HEAD
 pub mod docker;
 pub mod qemu;
 =======
+=======
+>>>>>>> qemu
 mod container;
 mod crun;
 mod gvisor;
 pub mod native;
+pub mod qemu;
 mod runc;
 mod sandbox;
+<<<<<<< HEAD
 >>>>>>> launch
+=======
+>>>>>>> qemu
 
 use super::Engine;
 use crate::environment::EngineAbout;
 
 /// Every engine, in the order in which `list environments` shows them. A new engine is one file and one line here.
 <<<<<<< HEAD
+<<<<<<< HEAD
 pub static ENGINES: &[&dyn Engine] = &[&docker::Docker, &qemu::Qemu];
 =======
 pub static ENGINES: &[&dyn Engine] =
     &[&sandbox::SandboxEngine, &runc::RuncEngine, &crun::CrunEngine, &gvisor::GvisorEngine];
 >>>>>>> launch
+=======
+pub static ENGINES: &[&dyn Engine] =
+    &[&sandbox::SandboxEngine, &runc::RuncEngine, &crun::CrunEngine, &gvisor::GvisorEngine, &qemu::Qemu];
+>>>>>>> qemu
 
 /// What each engine is, for reading names.
 #[must_use]
