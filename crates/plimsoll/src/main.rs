@@ -1,13 +1,29 @@
 //! The dispatch that tests of engines need.
 
+use std::io::Write as _;
 use std::process::{Command, ExitCode};
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.first().map(String::as_str) {
+        Some("agent") => agent(),
         Some("private-docker") => private_docker(&arguments[1..]),
         _ => ExitCode::from(2),
     }
+}
+
+fn agent() -> ExitCode {
+    let code = plimsoll_agent::run_under_init(|| {
+        let served = plimsoll_agent::Wire::from_stdio(|| false).map_err(Into::into);
+        match served.and_then(|mut wire| plimsoll_agent::serve(&mut wire, &mut plimsoll_agent::NoNest)) {
+            Ok(_) => 0,
+            Err(error) => {
+                let _ = writeln!(std::io::stderr(), "plimsoll: {error}");
+                70
+            }
+        }
+    });
+    ExitCode::from(u8::try_from(code).unwrap_or(70))
 }
 
 #[expect(clippy::print_stderr, reason = "this is the program's edge")]
