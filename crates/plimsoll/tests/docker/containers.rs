@@ -159,6 +159,8 @@ fn the_agents_words_on_stderr_stay_out_of_the_stream() {
     // No frame: the agent gives up and says why.
     std::io::Write::write_all(vessel.wire(), b"this is no frame").unwrap();
     vessel.wire().allow(Some(Duration::from_secs(60)));
+    let reply = read_frame::<Reply>(vessel.wire()).unwrap();
+    assert!(matches!(reply, Reply::Failed { .. }), "{reply:?}");
     assert!(matches!(read_frame::<Reply>(vessel.wire()), Err(FrameError::Closed)));
     let diagnosis = vessel.diagnose();
     assert!(!diagnosis.out_of_memory && diagnosis.words.contains("no frame"), "{diagnosis:?}");

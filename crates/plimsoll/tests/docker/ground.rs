@@ -14,7 +14,7 @@ use plimsoll::launch::{Engine, LaunchOrder, Layer, Limits, Place, Usability, Ves
 use plimsoll_agent::wire::Wire;
 use plimsoll_protocol::{Hello, Observation, Reply, Request, read_frame, write_frame};
 
-pub const PLIMSOLL: &str = env!("CARGO_BIN_EXE_plimsoll");
+pub(crate) const PLIMSOLL: &str = env!("CARGO_BIN_EXE_plimsoll");
 /// A loaded machine may take long; nothing here measures time.
 const REPLY_BOUND: Duration = Duration::from_secs(60);
 
@@ -22,9 +22,9 @@ const REPLY_BOUND: Duration = Duration::from_secs(60);
 static HOST: RwLock<()> = RwLock::new(());
 
 /// A place for one test.
-pub struct Ground {
-    pub place: Arc<Place>,
-    pub folder: tempfile::TempDir,
+pub(crate) struct Ground {
+    pub(crate) place: Arc<Place>,
+    pub(crate) folder: tempfile::TempDir,
     _host: Host,
 }
 
@@ -37,12 +37,12 @@ enum Host {
 
 impl Ground {
     /// `None`, with a printed reason, where no Docker engine can be used.
-    pub fn for_test(test: &str) -> Option<Self> {
+    pub(crate) fn for_test(test: &str) -> Option<Self> {
         Self::with(test, Host::Shared(HOST.read().unwrap_or_else(PoisonError::into_inner)))
     }
 
     /// The same, while no other test of this file runs.
-    pub fn alone(test: &str) -> Option<Self> {
+    pub(crate) fn alone(test: &str) -> Option<Self> {
         Self::with(test, Host::Alone(HOST.write().unwrap_or_else(PoisonError::into_inner)))
     }
 
@@ -70,11 +70,11 @@ impl Ground {
         Some(Self { place: Arc::new(place), folder, _host: host })
     }
 
-    pub fn open(&self, name: &str) -> Box<dyn Layer> {
+    pub(crate) fn open(&self, name: &str) -> Box<dyn Layer> {
         Docker.open(&self.place, &environment(name).stack()[0]).unwrap()
     }
 
-    pub fn order(&self, number: u32, memory_mib: u64) -> LaunchOrder {
+    pub(crate) fn order(&self, number: u32, memory_mib: u64) -> LaunchOrder {
         LaunchOrder {
             name: format!("{}-{number}", self.place.run),
             limits: Limits { cpus: vec![last_cpu()], memory_bytes: memory_mib << 20 },
@@ -83,23 +83,23 @@ impl Ground {
     }
 
     /// Where a private engine of this place keeps its state.
-    pub fn daemon_folder(&self) -> PathBuf {
+    pub(crate) fn daemon_folder(&self) -> PathBuf {
         self.place.scratch.join("dockerd")
     }
 
     /// Its process.
-    pub fn daemon_pid(&self) -> i32 {
+    pub(crate) fn daemon_pid(&self) -> i32 {
         std::fs::read_to_string(self.daemon_folder().join("pid")).unwrap().trim().parse().unwrap()
     }
 
     /// Nothing that carries the run's name is left on the host.
-    pub fn assert_nothing_left(&self) {
+    pub(crate) fn assert_nothing_left(&self) {
         assert_eq!(self.place.journal.left(), []);
         assert_nothing_left_of(&self.place.run);
     }
 }
 
-pub fn assert_nothing_left_of(run: &str) {
+pub(crate) fn assert_nothing_left_of(run: &str) {
     let cgroups: Vec<String> = cgroups().into_iter().filter(|path| path.contains(run)).collect();
     assert!(cgroups.is_empty(), "cgroups are left: {cgroups:?}");
     let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
@@ -109,16 +109,16 @@ pub fn assert_nothing_left_of(run: &str) {
     assert!(processes.is_empty(), "processes are left: {processes:?}");
 }
 
-pub fn environment(name: &str) -> Environment {
+pub(crate) fn environment(name: &str) -> Environment {
     Environment::parse(name, &[Docker.about()]).unwrap()
 }
 
-pub fn last_cpu() -> u32 {
+pub(crate) fn last_cpu() -> u32 {
     std::thread::available_parallelism().unwrap().get() as u32 - 1
 }
 
 /// Directories of cgroups, two levels deep.
-pub fn cgroups() -> Vec<String> {
+pub(crate) fn cgroups() -> Vec<String> {
     let mut found = Vec::new();
     for root in folders(Path::new("/sys/fs/cgroup")) {
         for folder in folders(&root) {
@@ -137,7 +137,7 @@ fn folders(path: &Path) -> Vec<PathBuf> {
 }
 
 /// Processes whose command line holds these words, except this one.
-pub fn processes_named(words: &str) -> Vec<String> {
+pub(crate) fn processes_named(words: &str) -> Vec<String> {
     let entries = std::fs::read_dir("/proc").unwrap().flatten();
     let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
     let others = pids.filter(|pid| *pid != std::process::id());
@@ -149,7 +149,7 @@ pub fn processes_named(words: &str) -> Vec<String> {
 }
 
 /// The host's process ids of a cgroup's processes, by a part of its path.
-pub fn pids_in_cgroup(part: &str) -> Vec<i32> {
+pub(crate) fn pids_in_cgroup(part: &str) -> Vec<i32> {
     let of = |path: &String| std::fs::read_to_string(Path::new(path).join("cgroup.procs")).unwrap_or_default();
     let texts: Vec<String> = cgroups().iter().filter(|path| path.contains(part)).map(of).collect();
     let mut pids: Vec<i32> = texts.iter().flat_map(|text| text.lines()).filter_map(|pid| pid.parse().ok()).collect();
@@ -159,7 +159,7 @@ pub fn pids_in_cgroup(part: &str) -> Vec<i32> {
 }
 
 /// One request and its reply.
-pub fn ask(wire: &mut Wire, request: &Request) -> Reply {
+pub(crate) fn ask(wire: &mut Wire, request: &Request) -> Reply {
     wire.allow(Some(REPLY_BOUND));
     write_frame(wire, request).unwrap();
     let reply = read_frame::<Reply>(wire).unwrap();
@@ -167,14 +167,14 @@ pub fn ask(wire: &mut Wire, request: &Request) -> Reply {
     reply
 }
 
-pub fn hello(vessel: &mut dyn Vessel) -> Hello {
+pub(crate) fn hello(vessel: &mut dyn Vessel) -> Hello {
     match ask(vessel.wire(), &Request::Hello) {
         Reply::Hello(hello) => hello,
         other => panic!("{other:?}"),
     }
 }
 
-pub fn observe(vessel: &mut dyn Vessel) -> Observation {
+pub(crate) fn observe(vessel: &mut dyn Vessel) -> Observation {
     let data_dir = vessel.data_dir();
     match ask(vessel.wire(), &Request::Observe { data_dir }) {
         Reply::Observation(observation) => *observation,
@@ -183,7 +183,7 @@ pub fn observe(vessel: &mut dyn Vessel) -> Observation {
 }
 
 /// GET, without any client library.
-pub fn ask_engine(socket: &Path, target: &str) -> String {
+pub(crate) fn ask_engine(socket: &Path, target: &str) -> String {
     let mut stream = UnixStream::connect(socket).unwrap();
     write!(stream, "GET {target} HTTP/1.0\r\nHost: docker\r\n\r\n").unwrap();
     let mut answer = String::new();
