@@ -7,6 +7,10 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.first().map(String::as_str) {
         Some("agent") => agent(),
+        Some("sandbox-child") => {
+            let code = plimsoll::launch::enclosure::sandbox_child(&arguments[1..]);
+            ExitCode::from(u8::try_from(code).unwrap_or(70))
+        }
         Some("private-docker") => private_docker(&arguments[1..]),
         _ => ExitCode::from(2),
     }

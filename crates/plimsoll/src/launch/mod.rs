@@ -7,13 +7,17 @@
 //! This module knows no order, no store and no analysis.
 
 pub mod bundle;
+mod cage;
 pub mod cgroup;
+pub mod enclosure;
 pub mod engines;
 pub mod journal;
+mod oci;
 mod patience;
 pub mod place;
 pub mod process;
 mod sys;
+mod trial;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
