@@ -2,27 +2,35 @@
 
 <<<<<<< HEAD
 <<<<<<< HEAD
+<<<<<<< HEAD
 pub mod docker;
 pub mod qemu;
 =======
 =======
 >>>>>>> qemu
+=======
+>>>>>>> docker
 mod container;
 mod crun;
+pub mod docker;
 mod gvisor;
 pub mod native;
 pub mod qemu;
 mod runc;
 mod sandbox;
 <<<<<<< HEAD
+<<<<<<< HEAD
 >>>>>>> launch
 =======
 >>>>>>> qemu
+=======
+>>>>>>> docker
 
 use super::Engine;
 use crate::environment::EngineAbout;
 
 /// Every engine, in the order in which `list environments` shows them. A new engine is one file and one line here.
+<<<<<<< HEAD
 <<<<<<< HEAD
 <<<<<<< HEAD
 pub static ENGINES: &[&dyn Engine] = &[&docker::Docker, &qemu::Qemu];
@@ -34,6 +42,10 @@ pub static ENGINES: &[&dyn Engine] =
 pub static ENGINES: &[&dyn Engine] =
     &[&sandbox::SandboxEngine, &runc::RuncEngine, &crun::CrunEngine, &gvisor::GvisorEngine, &qemu::Qemu];
 >>>>>>> qemu
+=======
+pub static ENGINES: &[&dyn Engine] =
+    &[&sandbox::SandboxEngine, &docker::Docker, &runc::RuncEngine, &crun::CrunEngine, &gvisor::GvisorEngine];
+>>>>>>> docker
 
 /// What each engine is, for reading names.
 #[must_use]

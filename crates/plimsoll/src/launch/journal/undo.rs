@@ -30,9 +30,9 @@ impl Resource {
                 Self::Mount { path } => ours(path, run).and_then(|()| unmount(path)),
                 Self::Directory { path } => ours(path, run).and_then(|()| remove_directory(path)),
                 Self::DockerContainer { socket, name } => named(name, run)
-                    .and_then(|()| docker_api::delete(socket, &format!("/containers/{name}?force=1&v=1"))),
+                    .and_then(|()| docker_api::delete(socket, &format!("/containers/{name}?force=1&v=1"), run)),
                 Self::DockerImage { socket, reference } => named(reference, run)
-                    .and_then(|()| docker_api::delete(socket, &format!("/images/{reference}?force=1"))),
+                    .and_then(|()| docker_api::delete(socket, &format!("/images/{reference}?force=1"), run)),
                 Self::OciContainer { runtime, root, id } => {
                     named(id, run).and_then(|()| delete_container(runtime, root, id))
                 }

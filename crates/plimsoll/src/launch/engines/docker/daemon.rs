@@ -28,6 +28,8 @@ use crate::sample::{Cause, Failure};
 const READY_BOUND: Duration = Duration::from_secs(60);
 /// For the engine to stop its containers and itself; it kills containers after five seconds itself.
 const STOP_GRACE: Duration = Duration::from_secs(20);
+/// From the moment when it stops listening until its end.
+const DYING_BOUND: Duration = Duration::from_secs(2);
 /// The longest path of a Unix socket, bytes, without the closing zero.
 const SOCKET_PATH_BYTES_MAX: usize = 107;
 /// More than any machine has: the engine itself is not to be limited.
@@ -171,11 +173,12 @@ impl PrivateEngine {
     /// dockerd makes its socket early and answers when it is ready, so that one question waits for the rest.
     fn wait_until_ready(&mut self, interrupted: fn() -> bool) -> Result<(), Failure> {
         let socket = self.folders.socket();
-        patience::until(READY_BOUND, || find::reach(&socket).is_ok() || self.ended().is_some() || interrupted());
+        let Some(process) = &mut self.process else { return Ok(()) };
+        patience::until(READY_BOUND, || find::reach(&socket).is_ok() || process.ended().is_some() || interrupted());
         if interrupted() {
             return Err(Failure::new(Cause::Interrupted, "interrupted"));
         }
-        match self.ended() {
+        match process.ended() {
             Some(words) => Err(Failure::launch(format!("dockerd ended at once: {words}"))),
             None => Client::connect(&socket, READY_BOUND, interrupted).map(|_| ()),
         }
@@ -186,9 +189,11 @@ impl PrivateEngine {
         self.folders.socket()
     }
 
-    /// Its exit, if it has ended.
+    /// Its exit, if it has ended. One that dies closes its streams a moment before the kernel tells of its end.
     pub(super) fn ended(&mut self) -> Option<String> {
-        self.process.as_mut().and_then(Running::ended)
+        let dying = find::reach(&self.folders.socket()).is_err();
+        let time = if dying { DYING_BOUND } else { Duration::ZERO };
+        self.process.as_mut().and_then(|process| process.wait(time))
     }
 
     /// Kills every container without the engine's help: for when the engine is dead.

@@ -75,7 +75,7 @@ pub(super) fn container(wishes: Wishes, disk: &Disk, order: &LaunchOrder, image:
     ContainerCreateBody {
         image: Some(image.to_owned()),
         cmd: Some(vec!["plimsoll".to_owned(), "agent".to_owned()]),
-        env: Some(vec![format!("PATH={}", search_path())]),
+        env: Some(vec![format!("PATH={}", search_path()), "HOME=/".to_owned()]),
         working_dir: Some("/".to_owned()),
         user: Some("0:0".to_owned()),
         tty: Some(false),
@@ -171,7 +171,8 @@ mod tests {
           "OpenStdin": true,
           "StdinOnce": true,
           "Env": [
-            "PATH=/plimsoll:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+            "PATH=/plimsoll:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+            "HOME=/"
           ],
           "Cmd": [
             "plimsoll",
