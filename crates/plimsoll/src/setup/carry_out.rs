@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::packages::Manager;
 use super::services::ServicesHeld;
 use super::{SetupPlan, Step, has_program};
+use crate::sample::Failure;
 use crate::{clock, interrupt};
 
 /// A package manager that takes longer is stopped. Slow networks are slow; a question that waits for an answer is worse.
@@ -55,6 +56,9 @@ pub enum SetupError {
         /// The command.
         command: String,
     },
+    /// No kernel for guests could be fetched.
+    #[error(transparent)]
+    Kernel(#[from] Failure),
     /// A file or process of ours could not be made.
     #[error("{doing}: {source}")]
     Io {
@@ -77,9 +81,20 @@ pub fn carry_out(plan: &SetupPlan, out: &mut dyn Write) -> Result<(), SetupError
     for sentence in &plan.by_hand {
         say(out, sentence)?;
     }
-    if plan.steps.is_empty() {
+    if plan.steps.is_empty() && !plan.fetch_kernel {
         return say(out, &plan.summary());
     }
+    if !plan.steps.is_empty() {
+        install_all(plan, &mut |line| say(out, line))?;
+    }
+    if plan.fetch_kernel {
+        let kernel = super::kernel::fetched_kernel(interrupt::requested)?;
+        say(out, &format!("guest kernel: {}", kernel.image.display()))?;
+    }
+    Ok(())
+}
+
+fn install_all(plan: &SetupPlan, say: Say<'_>) -> Result<(), SetupError> {
     if !plan.root {
         return Err(SetupError::NeedsRoot { commands: plan.commands() });
     }
@@ -90,11 +105,11 @@ pub fn carry_out(plan: &SetupPlan, out: &mut dyn Write) -> Result<(), SetupError
         if step.brings.as_deref().is_some_and(has_program) {
             continue;
         }
-        say(out, &step.command())?;
+        say(&step.command())?;
         refreshed |= step.brings.is_none();
-        install(step, &mut refreshed, &mut |line| say(out, line))?;
+        install(step, &mut refreshed, say)?;
     }
-    say(out, "installed; no daemon was started")
+    say("installed; no daemon was started")
 }
 
 type Say<'a> = &'a mut dyn FnMut(&str) -> Result<(), SetupError>;

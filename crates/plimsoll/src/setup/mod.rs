@@ -11,6 +11,7 @@
 
 pub mod kernel;
 mod carry_out;
+pub mod kernel;
 mod packages;
 mod services;
 
@@ -22,15 +23,18 @@ pub use services::remove_leftovers;
 
 use packages::{Need, Source};
 
+use crate::launch::engines::qemu::kernel as guest_kernel;
 use crate::launch::process::find_program;
 
 /// What is missing on this host and how it would be installed.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SetupPlan {
     /// Programs that are missing, by engine, in the order asked.
     pub missing: Vec<Missing>,
     /// Commands, in order. Empty: nothing that a package manager could do is left to do.
     pub steps: Vec<Step>,
+    /// Whether a kernel for guests is fetched into our cache after that; it needs no root and installs nothing.
+    pub fetch_kernel: bool,
     /// Sentences for what the package manager of this host does not have.
     pub by_hand: Vec<String>,
     /// Names that are no engines that need an installation.
@@ -44,9 +48,12 @@ pub struct SetupPlan {
 pub struct Missing {
     /// The engine.
     pub engine: &'static str,
-    /// The program.
+    /// The program, or [`GUEST_KERNEL`].
     pub program: String,
 }
+
+/// What [`Missing::program`] says where qemu has no kernel to boot a guest with.
+pub const GUEST_KERNEL: &str = "a guest kernel";
 
 /// One command of a plan.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,7 +88,12 @@ impl SetupPlan {
     #[must_use]
     pub fn commands(&self) -> Vec<String> {
         let sudo = if self.root { "" } else { "sudo " };
-        self.steps.iter().map(|step| format!("{sudo}{}", step.command())).collect()
+        let installs = self.steps.iter().map(|step| format!("{sudo}{}", step.command()));
+        let fetch = self.fetch_kernel.then(|| {
+            let cache = guest_kernel::cache();
+            format!("plimsoll setup qemu   # unpacks the distribution's cloud kernel into {}", cache.display())
+        });
+        installs.chain(fetch).collect()
     }
 
     /// What an engine still lacks, one line, with the command: the remedy that a probe can show.
@@ -109,6 +121,7 @@ struct Host<'a> {
     architecture: &'static str,
     docker_socket: bool,
     package_lists: bool,
+    guest_kernel: bool,
     root: bool,
 }
 
@@ -120,6 +133,7 @@ impl Host<'static> {
             architecture: std::env::consts::ARCH,
             docker_socket: std::env::var_os("DOCKER_HOST").is_some() || Path::new("/var/run/docker.sock").exists(),
             package_lists: apt_has_lists(Path::new("/var/lib/apt/lists")),
+            guest_kernel: guest_kernel::find("").is_ok(),
             root: nix::unistd::Uid::effective().is_root(),
         }
     }
@@ -128,21 +142,19 @@ impl Host<'static> {
 impl Host<'_> {
     fn plan(&self, engines: &[&str]) -> SetupPlan {
         let manager = Manager::ALL.iter().copied().find(|manager| (self.has_program)(manager.program()));
-        let mut plan = SetupPlan {
-            missing: Vec::new(),
-            steps: Vec::new(),
-            by_hand: Vec::new(),
-            unknown: Vec::new(),
-            root: self.root,
-        };
+        let mut plan = SetupPlan { root: self.root, ..SetupPlan::default() };
         let all = packages::engines();
         for engine in if engines.is_empty() { &all } else { engines } {
             match packages::needs(engine, self.architecture) {
                 Some((engine, needs)) => needs.iter().for_each(|need| self.add(engine, need, manager, &mut plan)),
                 None => plan.unknown.push((*engine).to_owned()),
             }
+            if *engine == "qemu" && !self.guest_kernel {
+                add_kernel(manager, &mut plan);
+            }
         }
-        if manager == Some(Manager::Apt) && !plan.steps.is_empty() && !self.package_lists {
+        let asks_apt = !plan.steps.is_empty() || plan.fetch_kernel;
+        if manager == Some(Manager::Apt) && asks_apt && !self.package_lists {
             plan.steps.insert(0, Manager::Apt.refresh());
         }
         plan
@@ -163,6 +175,20 @@ impl Host<'_> {
                 need.program
             )),
         }
+    }
+}
+
+/// Only Debian's cloud kernel can be fetched; elsewhere the user names one.
+fn add_kernel(manager: Option<Manager>, plan: &mut SetupPlan) {
+    plan.missing.push(Missing { engine: "qemu", program: GUEST_KERNEL.to_owned() });
+    if manager == Some(Manager::Apt) {
+        plan.fetch_kernel = true;
+    } else {
+        plan.by_hand.push(
+            "no guest kernel can be fetched on this distribution: install a kernel that everybody may read, or name one with \
+             `qemu:kernel=PATH`"
+                .to_owned(),
+        );
     }
 }
 

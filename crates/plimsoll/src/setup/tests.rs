@@ -14,6 +14,7 @@ fn commands(manager: &'static str, os_release: &str) -> (Vec<String>, Vec<String
         architecture: "x86_64",
         docker_socket: false,
         package_lists: true,
+        guest_kernel: true,
         root: true,
     };
     let plan = host.plan(&[]);
@@ -118,6 +119,7 @@ fn debian<'a>(has_program: &'a dyn Fn(&str) -> bool) -> Host<'a> {
         architecture: "x86_64",
         docker_socket: false,
         package_lists: true,
+        guest_kernel: true,
         root: true,
     }
 }
@@ -130,6 +132,19 @@ fn lists_are_refreshed_first_where_there_are_none_and_only_if_something_is_missi
     assert_eq!(plan.commands().len(), 2);
     let complete = Host { package_lists: false, ..debian(&|_| true) };
     assert!(complete.plan(&[]).steps.is_empty());
+}
+
+#[test]
+fn a_missing_guest_kernel_is_fetched_on_debian_and_named_by_hand_elsewhere() {
+    let debian = Host { guest_kernel: false, ..debian(&|_| true) };
+    let plan = debian.plan(&["qemu"]);
+    assert!(plan.fetch_kernel && plan.steps.is_empty() && !plan.is_empty());
+    assert!(plan.commands()[0].starts_with("plimsoll setup qemu   # unpacks"), "{:?}", plan.commands());
+    assert!(debian.plan(&["docker"]).is_empty());
+    let fedora = Host { has_program: &|name| name != "apt-get", os_release: FEDORA.to_owned(), ..debian };
+    let plan = fedora.plan(&["qemu"]);
+    assert!(!plan.fetch_kernel);
+    assert!(plan.by_hand[0].contains("qemu:kernel=PATH"), "{:?}", plan.by_hand);
 }
 
 #[test]

@@ -139,9 +139,13 @@ pub(super) struct Settled {
 impl Settled {
     fn on_this_host(choice: &LayerChoice) -> Result<Self, Refusal> {
         if std::env::consts::ARCH != "x86_64" {
-            return Err(Refusal { why: "this version starts virtual machines on x86-64 only".to_owned(), remedy: None });
+            return Err(Refusal {
+                why: "this version starts virtual machines on x86-64 only".to_owned(),
+                remedy: None,
+            });
         }
-        let program = find_program(PROGRAM).ok_or_else(|| Refusal::new(format!("{PROGRAM} is not installed"), REMEDY))?;
+        let program =
+            find_program(PROGRAM).ok_or_else(|| Refusal::new(format!("{PROGRAM} is not installed"), REMEDY))?;
         if let Some(tool) = ["qemu-img", "mkfs.ext4"].into_iter().find(|tool| find_program(tool).is_none()) {
             return Err(Refusal::new(format!("{tool} is not installed"), REMEDY));
         }
