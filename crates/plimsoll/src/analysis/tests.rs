@@ -188,6 +188,26 @@ fn an_interrupted_run_keeps_every_finished_block_and_no_half_one() {
 }
 
 #[test]
+fn an_arm_that_failed_in_the_last_block_does_not_make_it_unfinished() {
+    let mut record = Simulated::without_effects(1, 2).blocks(4).record();
+    fail(&mut record, 4, &Arm { environment: 1, replica: 1 }, "cpu.w0");
+    record.run.stopped_because = None;
+    let findings = analyse(&record);
+    assert_eq!(findings.design.blocks, 4);
+    assert_eq!(findings.comparisons.iter().map(|it| it.blocks).collect::<Vec<_>>(), [3, 4]);
+    record.mishaps.clear();
+    assert_eq!(analyse(&record).design.blocks, 3, "nothing says why the arm is missing");
+}
+
+#[test]
+fn a_pilot_block_is_kept_and_not_analysed() {
+    let mut record = Simulated::without_effects(1, 1).record();
+    record.launches.iter_mut().for_each(|launch| launch.block -= 1);
+    let findings = analyse(&record);
+    assert_eq!((findings.design.blocks, only(&findings).blocks), (4, 4));
+}
+
+#[test]
 fn one_and_two_blocks_give_values_without_verdicts() {
     for blocks in [1, 2] {
         let findings = analyse(&Simulated::without_effects(1, 1).blocks(blocks).cost(0, 1, 1.0).record());
@@ -235,6 +255,8 @@ fn labels_and_facts_of_an_environment_are_merged_and_reach_its_comparisons() {
     assert_eq!(findings.environments[1].labels, ["emulated"]);
     assert_eq!(findings.environments[1].got["clock_source"], "tsc | hpet");
     assert_eq!(only(&findings).labels, ["emulated"]);
+    record.plan.shared_cpu = true;
+    assert_eq!(only(&analyse(&record)).labels, ["emulated", "shared cpu"]);
     assert!(standings(&record)[0].emulated);
     assert_eq!(Precision::of(&record), None, "nothing counts, so nothing is reached");
 }
@@ -366,11 +388,12 @@ fn the_control_is_the_second_native_against_the_first() {
 #[test]
 fn a_warm_up_that_was_not_steady_is_listed_with_its_blocks() {
     let mut record = Simulated::without_effects(1, 1).record();
-    // Two warm-up slices in front of the measured ones of each launch; in launches 3 and 9 they differ by a half.
+    // Three warm-up slices beside the measured ones of each launch; in launches 3 and 9 the last two differ by a half.
     for launch in 1..=15 {
-        for (number, seconds) in [1.0, if [3, 9].contains(&launch) { 1.5 } else { 1.05 }].into_iter().enumerate() {
+        let last = if [3, 9].contains(&launch) { 1.5 } else { 1.05 };
+        for (number, seconds) in [7.0, 1.0, last].into_iter().enumerate() {
             let mut bundle = slice(launch, "cpu.w0", seconds);
-            (bundle.slice.id, bundle.slice.phase) = (10_000 + launch * 2 + number as u64, Phase::WarmUp);
+            (bundle.slice.id, bundle.slice.phase) = (10_000 + launch * 3 + number as u64, Phase::WarmUp);
             record.slices.push(bundle);
         }
     }
