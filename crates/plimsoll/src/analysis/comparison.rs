@@ -26,14 +26,16 @@ pub(super) fn comparisons<'a>(
     let members: Vec<Option<f64>> = drafts.iter().filter(|draft| draft.is_headline()).map(Draft::p).collect();
     let family_size = members.len() as u32;
     let mut p_adjusted = adjusted(&members).into_iter();
-    let tests: Vec<Test> = drafts
-        .iter()
-        .map(|draft| match draft.is_headline() {
-            true => Test { p_adjusted: p_adjusted.next().flatten(), family_size },
-            false => Test { p_adjusted: None, family_size: 0 },
-        })
-        .collect();
-    drafts.into_iter().zip(tests).filter_map(|(draft, test)| draft.into_comparison(arranged, &test)).collect()
+    let mut test_of = |draft: &Draft<'_>| {
+        let is_member = draft.is_headline();
+        let p_adjusted = if is_member { p_adjusted.next().flatten() } else { None };
+        Test { p_adjusted, family_size: if is_member { family_size } else { 0 } }
+    };
+    let finish = |draft: Draft<'_>| {
+        let test = test_of(&draft);
+        draft.to_comparison(arranged, &test)
+    };
+    drafts.into_iter().filter_map(finish).collect()
 }
 
 /// The drafts of a cell: metrics, then environments.
@@ -49,12 +51,14 @@ fn drafts<'a>(
     for metric in 0..table.metrics.len() {
         for (position, environment) in &compared {
             let side = Side { table, metric };
+            let effect = against_native(side, &arranged.blocks, *position);
             drafts.push(Draft {
                 side,
                 environment: environment.name.clone(),
                 baseline: environments[0].name.clone(),
                 qualities: qualities(environments, *position),
-                effect: against_native(side, &arranged.blocks, *position),
+                estimate: Estimate::of(&effect.differences()),
+                effect,
                 evidence: evidence.get(position).cloned().unwrap_or_default(),
             });
         }
@@ -75,6 +79,8 @@ pub(super) struct Draft<'a> {
     pub(super) baseline: String,
     pub(super) qualities: Qualities,
     pub(super) effect: Effect,
+    /// `None` without any block.
+    pub(super) estimate: Option<Estimate>,
     pub(super) evidence: BTreeMap<String, f64>,
 }
 
@@ -105,16 +111,15 @@ impl Draft<'_> {
 
     /// The unadjusted p; a spoiled environment has none.
     pub(super) fn p(&self) -> Option<f64> {
-        let estimate = Estimate::of(&self.effect.differences()).filter(|_| !self.qualities.spoiled)?;
-        estimate.p
+        self.estimate.as_ref().filter(|_| !self.qualities.spoiled)?.p
     }
 
     /// `None` without any block.
-    pub(super) fn into_comparison(self, arranged: &Arranged<'_>, test: &Test) -> Option<Comparison> {
-        let estimate = Estimate::of(&self.effect.differences())?;
+    pub(super) fn to_comparison(&self, arranged: &Arranged<'_>, test: &Test) -> Option<Comparison> {
+        let estimate = self.estimate.as_ref()?;
         let margin = arranged.record.plan.margin;
         let values = Values::of(&self.effect.pairs, self.metric())?;
-        let decided = verdict(&estimate, margin, test.p_adjusted);
+        let decided = verdict(estimate, margin, test.p_adjusted);
         let cell = self.side.table.cell;
         let metric = self.metric();
         Some(Comparison {
@@ -139,12 +144,12 @@ impl Draft<'_> {
             p_adjusted: test.p_adjusted,
             family_size: test.family_size,
             verdict: if self.qualities.spoiled { Verdict::Unresolved } else { decided },
-            labels: self.labels(&estimate, test),
+            labels: self.labels(estimate, test),
             block_costs: self.effect.differences().into_iter().map(f64::exp_m1).collect(),
             blocks_for_one_percent: estimate.blocks_for_one_percent(),
-            environment: self.environment,
-            baseline: self.baseline,
-            evidence: self.evidence,
+            environment: self.environment.clone(),
+            baseline: self.baseline.clone(),
+            evidence: self.evidence.clone(),
         })
     }
 

@@ -9,6 +9,7 @@ use super::cells::Arranged;
 use super::comparison::{Draft, Test, evidence_of};
 use super::effects::{Side, native_against_itself};
 use super::environments::qualities;
+use super::estimate::Estimate;
 use super::findings::{Comparison, EnvironmentFindings};
 use crate::sample::Arm;
 
@@ -20,18 +21,22 @@ pub(super) fn control<'a>(
 ) -> Vec<Comparison> {
     let sides = tables.iter().flat_map(|table| (0..table.metrics.len()).map(move |metric| Side { table, metric }));
     let name = |replica| arranged.record.arm_name(&Arm { environment: 0, replica });
-    let drafts = sides.map(|side| Draft {
-        side,
-        environment: name(2),
-        baseline: name(1),
-        qualities: qualities(environments, 0),
-        effect: native_against_itself(side, &arranged.blocks),
-        evidence: evidence_of(side.table.cell, 0, 2),
+    let drafts = sides.map(|side| {
+        let effect = native_against_itself(side, &arranged.blocks);
+        Draft {
+            side,
+            environment: name(2),
+            baseline: name(1),
+            qualities: qualities(environments, 0),
+            estimate: Estimate::of(&effect.differences()),
+            effect,
+            evidence: evidence_of(side.table.cell, 0, 2),
+        }
     });
     drafts
         .filter_map(|draft| {
             let test = Test { p_adjusted: draft.p(), family_size: 1 };
-            draft.into_comparison(arranged, &test)
+            draft.to_comparison(arranged, &test)
         })
         .collect()
 }

@@ -12,18 +12,21 @@ pub(super) const EMULATED: &str = "emulated";
 const SPOILED: &str = "spoiled: asked ≠ got";
 /// The same where it is the baseline that was not.
 const SPOILED_NATIVE: &str = "spoiled: native asked ≠ got";
+/// The label of every environment of a run whose harness had no CPU of its own.
+const SHARED_CPU: &str = "shared cpu";
 /// So many different values of a fact are shown; one that differs in every launch says nothing.
 const VALUES_SHOWN_MAX: usize = 4;
 
 /// Every environment of the plan, in its order.
 pub(super) fn environments(record: &RunRecord) -> Vec<EnvironmentFindings> {
     let launches = by_id(&record.launches);
+    let of_the_run: Vec<String> = record.plan.shared_cpu.then(|| SHARED_CPU.to_owned()).into_iter().collect();
     let environment = |(position, name): (u32, &String)| {
         let profiles: Vec<&Profile> =
             launches.iter().filter(|launch| launch.arm.environment == position).map(|launch| &launch.profile).collect();
         EnvironmentFindings {
             name: name.clone(),
-            labels: distinct(profiles.iter().flat_map(|profile| &profile.labels)),
+            labels: distinct(profiles.iter().flat_map(|profile| &profile.labels).chain(&of_the_run)),
             asked: merged(profiles.iter().map(|profile| &profile.asked)),
             got: merged(profiles.iter().map(|profile| &profile.got)),
             mismatches: distinct(profiles.iter().flat_map(|profile| &profile.mismatches)),
