@@ -1,8 +1,8 @@
 //! The sentences around the tables: the answer, what must be read first, what was not seen, what to do next.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use super::page::{spoiled, workload_with_point};
+use super::page::{Sentence, spoiled, workload_with_point};
 use super::units;
 use super::words::{self, AUTOCORRELATED, BLOCKS_FOR_A_VERDICT, EMULATED, HEAVY_TAIL, Tone, clean};
 use crate::analysis::Findings;
@@ -50,28 +50,34 @@ fn alarms(findings: &Findings) -> Vec<String> {
     alarms
 }
 
-/// The answer in words: one sentence for each environment.
-pub(super) fn answer(findings: &Findings) -> Vec<String> {
+/// Workload that measures the ruler: not part of the answer.
+const RULER: &str = "null";
+
+/// The answer in words: one sentence for each environment, and one for all that say nothing about KVM.
+pub(super) fn answer(findings: &Findings) -> Vec<Sentence> {
     let spoiled = spoiled(findings);
     let mut by_environment: Vec<(&str, Vec<&Comparison>)> = Vec::new();
-    for cell in findings.comparisons.iter().filter(|cell| cell.headline) {
+    for cell in findings.comparisons.iter().filter(|cell| cell.headline && cell.workload != RULER) {
         match by_environment.iter_mut().find(|(name, _)| *name == cell.environment) {
             Some((_, cells)) => cells.push(cell),
             None => by_environment.push((&cell.environment, vec![cell])),
         }
     }
-    by_environment
-        .into_iter()
-        .filter(|(name, _)| !spoiled.contains(name))
-        .filter_map(|(name, cells)| sentence(&clean(name), &cells))
-        .collect()
+    by_environment.retain(|(name, _)| !spoiled.contains(name));
+    let emulated = |cells: &[&Comparison]| cells.iter().all(|cell| cell.labels.iter().any(|label| label == EMULATED));
+    let (emulated, real): (Vec<_>, Vec<_>) = by_environment.into_iter().partition(|(_, cells)| emulated(cells));
+    let mut answer: Vec<Sentence> = real.iter().filter_map(|(name, cells)| sentence(name, cells)).collect();
+    let emulated: Vec<String> = emulated.iter().map(|(name, _)| clean(name)).collect();
+    if !emulated.is_empty() {
+        let whose = if emulated.len() == 1 { "its" } else { "their" };
+        let what = format!("ran emulated: {whose} numbers say nothing about KVM.");
+        answer.push(Sentence { who: and(&emulated), what });
+    }
+    answer
 }
 
-fn sentence(name: &str, cells: &[&Comparison]) -> Option<String> {
+fn sentence(name: &str, cells: &[&Comparison]) -> Option<Sentence> {
     let told: Vec<(&Comparison, Tone)> = cells.iter().map(|cell| (*cell, words::verdict(cell, false).1)).collect();
-    if told.iter().any(|(_, tone)| *tone == Tone::Emulated) {
-        return Some(format!("{name} ran emulated: its numbers say nothing about KVM."));
-    }
     if cells.iter().all(|cell| cell.blocks < BLOCKS_FOR_A_VERDICT) {
         return None;
     }
@@ -90,7 +96,7 @@ fn sentence(name: &str, cells: &[&Comparison]) -> Option<String> {
     .into_iter()
     .flatten()
     .collect();
-    Some(format!("{name} {}.", parts.join("; ")))
+    Some(Sentence { who: clean(name), what: format!("{}.", parts.join("; ")) })
 }
 
 fn and(list: &[String]) -> String {
@@ -106,10 +112,8 @@ pub(super) fn warnings(findings: &Findings) -> Vec<String> {
     let design = &findings.design;
     let mut warnings = Vec::new();
     if design.blocks > 0 {
-        warnings.push(format!(
-            "A launch slower than the rest that happens less often than 1 in {} may not have been seen.",
-            design.blocks
-        ));
+        warnings
+            .push(format!("A slow launch that happens less than 1 time in {} may not have been seen.", design.blocks));
     }
     if findings.environments.iter().any(|environment| environment.labels.iter().any(|label| label == EMULATED)) {
         warnings.push("Emulated means that the guest's CPU was interpreted: no hardware KVM was used.".to_owned());
@@ -121,6 +125,7 @@ pub(super) fn warnings(findings: &Findings) -> Vec<String> {
             was(*slices)
         ));
     }
+    warnings.extend(without_value(findings));
     warnings.extend(design.not_steady.iter().map(|which| format!("Measured before it was steady: {}.", clean(which))));
     warnings
 }
@@ -135,27 +140,54 @@ pub(super) fn sharper(findings: &Findings) -> Vec<String> {
         return vec![format!("Run at least {BLOCKS_FOR_A_VERDICT} blocks for verdicts (--blocks 5).")];
     }
     let spoiled = spoiled(findings);
-    let mut by_workload: BTreeMap<String, (usize, [u32; 2])> = BTreeMap::new();
-    let mut order: Vec<String> = Vec::new();
+    let mut by_workload: Vec<(String, [u32; 2])> = Vec::new();
     for cell in open_cells(findings, &spoiled) {
         let Some([low, high]) = cell.blocks_for_one_percent else { continue };
         let workload = workload_with_point(cell);
-        if !order.contains(&workload) {
-            order.push(workload.clone());
+        match by_workload.iter_mut().find(|(name, _)| *name == workload) {
+            Some((_, range)) => *range = [range[0].max(low), range[1].max(high)],
+            None => by_workload.push((workload, [low, high])),
         }
-        let entry = by_workload.entry(workload).or_insert((0, [low, high]));
-        *entry = (entry.0 + 1, [entry.1[0].max(low), entry.1[1].max(high)]);
     }
-    order.iter().filter_map(|workload| by_workload.get(workload).map(|(_, range)| needs(workload, *range, findings))).collect()
+    needs(&by_workload, findings)
 }
 
-fn needs(workload: &str, [low, high]: [u32; 2], findings: &Findings) -> String {
-    let range = if low == high { low.to_string() } else { format!("{low} to {high}") };
-    format!(
-        "To know {workload} to within 1 % everywhere takes about {range} blocks (--blocks {high}); this run had {} in {}.",
-        findings.design.blocks,
-        units::duration(findings.design.seconds)
-    )
+/// One line for each range of blocks, then what a block took.
+fn needs(by_workload: &[(String, [u32; 2])], findings: &Findings) -> Vec<String> {
+    let ranges: BTreeSet<[u32; 2]> = by_workload.iter().map(|(_, range)| *range).collect();
+    let mut lines: Vec<String> = Vec::new();
+    for [low, high] in ranges {
+        let workloads: Vec<String> =
+            by_workload.iter().filter(|(_, range)| *range == [low, high]).map(|(name, _)| name.clone()).collect();
+        let range = if low == high { low.to_string() } else { format!("{low} to {high}") };
+        lines.push(format!("To know every cost on {} to within 1 %: about {range} blocks.", and(&workloads)));
+    }
+    if !lines.is_empty() {
+        let (blocks, time) = (units::count(findings.design.blocks, "block"), units::duration(findings.design.seconds));
+        lines.push(format!("This run had {blocks} in {time}; `--blocks` sets how many the next one has."));
+    }
+    lines
+}
+
+/// Environments that have no value where others have one.
+fn without_value(findings: &Findings) -> Vec<String> {
+    let mut workloads: Vec<(String, BTreeSet<&str>)> = Vec::new();
+    for cell in findings.comparisons.iter().filter(|cell| cell.headline) {
+        let workload = workload_with_point(cell);
+        match workloads.iter_mut().find(|(name, _)| *name == workload) {
+            Some((_, seen)) => drop(seen.insert(&cell.environment)),
+            None => workloads.push((workload, BTreeSet::from([cell.environment.as_str()]))),
+        }
+    }
+    let mut lines = Vec::new();
+    for environment in findings.environments.iter().filter(|environment| environment.name != "native") {
+        let missing = workloads.iter().filter(|(_, seen)| !seen.contains(environment.name.as_str()));
+        let missing: Vec<String> = missing.map(|(workload, _)| workload.clone()).collect();
+        if !missing.is_empty() {
+            lines.push(format!("{} has no value for {}: see the mishaps.", clean(&environment.name), and(&missing)));
+        }
+    }
+    lines
 }
 
 fn open_cells<'a>(findings: &'a Findings, spoiled: &BTreeSet<&str>) -> Vec<&'a Comparison> {

@@ -11,8 +11,21 @@ use crate::analysis::Findings;
 use crate::sample::{LaunchRecord, Phase, RunRecord, SliceBundle};
 
 const COLUMNS: [&str; 15] = [
-    "run", "launch", "block", "group", "environment", "workload", "point", "phase", "visit", "position", "started_at",
-    "work", "seconds_inside", "seconds_outside", "spoiled",
+    "run",
+    "launch",
+    "block",
+    "group",
+    "environment",
+    "workload",
+    "point",
+    "phase",
+    "visit",
+    "position",
+    "started_at",
+    "work",
+    "seconds_inside",
+    "seconds_outside",
+    "spoiled",
 ];
 
 /// `--format csv`.
@@ -102,7 +115,11 @@ fn write_row(writer: &mut dyn Write, fields: &[String; 15]) -> io::Result<()> {
 }
 
 fn quoted(field: &str) -> String {
-    if field.contains([',', '"', '\n', '\r']) { format!("\"{}\"", field.replace('"', "\"\"")) } else { field.to_owned() }
+    if field.contains([',', '"', '\n', '\r']) {
+        format!("\"{}\"", field.replace('"', "\"\""))
+    } else {
+        field.to_owned()
+    }
 }
 
 #[cfg(test)]

@@ -4,9 +4,7 @@ use std::collections::BTreeMap;
 
 use super::Format;
 use crate::analysis::Findings;
-use crate::analysis::findings::{
-    Comparison, Design, EnvironmentFindings, MishapFindings, RunFindings, Verdict,
-};
+use crate::analysis::findings::{Comparison, Design, EnvironmentFindings, MishapFindings, RunFindings, Verdict};
 use crate::sample::{
     Arm, LaunchRecord, MetricKindRecord, MetricRecord, Phase, PlanRecord, Profile, RunInfo, RunRecord, SliceBundle,
     SliceRecord, StopReason, UnusableRecord, WorkloadRecord,
@@ -451,12 +449,7 @@ pub(super) fn record() -> RunRecord {
             launch(2, Arm { environment: 0, replica: 2 }),
             launch(3, Arm { environment: 1, replica: 1 }),
         ],
-        slices: vec![
-            slice(1, 1, Phase::WarmUp),
-            slice(2, 1, Phase::Measured),
-            slice(3, 2, Phase::Measured),
-            spoiled,
-        ],
+        slices: vec![slice(1, 1, Phase::WarmUp), slice(2, 1, Phase::Measured), slice(3, 2, Phase::Measured), spoiled],
         mishaps: Vec::new(),
     }
 }

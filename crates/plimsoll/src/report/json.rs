@@ -20,3 +20,32 @@ impl Format for Json {
         writeln!(writer)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::fixture;
+
+    #[test]
+    fn one_of_everything_as_schema_1() {
+        let mut findings = fixture::rich();
+        findings.environments.truncate(1);
+        findings.comparisons.truncate(1);
+        findings.control.truncate(1);
+        insta::assert_snapshot!(fixture::written(&Json, &findings));
+    }
+
+    #[test]
+    fn a_number_that_is_none_is_null() {
+        let mut findings = fixture::rich();
+        findings.comparisons[0].cost = f64::NAN;
+        let json: serde_json::Value = serde_json::from_str(&fixture::written(&Json, &findings)).unwrap();
+        assert!(json["comparisons"][0]["cost"].is_null());
+    }
+
+    #[test]
+    fn the_file_ends_with_one_newline() {
+        let json = fixture::written(&Json, &fixture::empty());
+        assert!(json.ends_with("}\n"));
+    }
+}

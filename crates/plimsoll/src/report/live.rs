@@ -102,7 +102,8 @@ impl Live {
 
     fn stopped(&mut self, reason: StopReason) -> io::Result<()> {
         let blocks = units::count(self.steps.blocks_done, "block");
-        let mishaps = if self.mishaps == 0 { String::new() } else { format!(", {}", units::count(self.mishaps, "mishap")) };
+        let mishaps =
+            if self.mishaps == 0 { String::new() } else { format!(", {}", units::count(self.mishaps, "mishap")) };
         let line = format!("{blocks} in {}{mishaps} ({})", units::duration(self.clock.seconds()), reason.name());
         if let Screen::Terminal(bars) = &self.screen {
             bars.clear()?;

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use super::Format;
-use super::page::{Page, Panel};
+use super::page::{Page, Panel, Sentence};
 use crate::analysis::Findings;
 use crate::sample::RunRecord;
 
@@ -28,7 +28,7 @@ impl Format for Markdown {
         if !page.answer.is_empty() {
             writeln!(writer)?;
         }
-        list(writer, &page.answer)?;
+        list(writer, &page.answer.iter().map(Sentence::whole).collect::<Vec<_>>())?;
         for family in page.families.iter().filter(|family| !family.headline.is_empty()) {
             writeln!(writer, "\n### {}\n", escaped(&family.title))?;
             table(writer, &family.headline.iter().collect::<Vec<_>>(), true)?;

@@ -19,8 +19,8 @@ pub(super) struct Page {
     pub(super) what_ran: Vec<String>,
     /// What must be read before any number.
     pub(super) loud: Vec<String>,
-    /// The answer in words, one sentence or more.
-    pub(super) answer: Vec<String>,
+    /// The answer in words.
+    pub(super) answer: Vec<Sentence>,
     /// Families in the order of the findings.
     pub(super) families: Vec<Family>,
     /// What the numbers do not say.
@@ -31,6 +31,22 @@ pub(super) struct Page {
     pub(super) mishaps: Vec<Mishap>,
     /// What could not run here, one line each.
     pub(super) unusable: Vec<String>,
+}
+
+/// A sentence of the answer.
+#[derive(Debug, Serialize)]
+pub(super) struct Sentence {
+    /// The environments it is about.
+    pub(super) who: String,
+    /// What is said of them.
+    pub(super) what: String,
+}
+
+impl Sentence {
+    /// The whole sentence.
+    pub(super) fn whole(&self) -> String {
+        format!("{} {}", self.who, self.what)
+    }
 }
 
 /// The workloads of one family.
@@ -231,7 +247,13 @@ fn row(cell: &Comparison, spoiled: bool) -> Row {
 
 fn control_row(cell: &Comparison) -> Row {
     let (verdict, tone) = words::control_verdict(cell);
-    Row { environment: "control".to_owned(), name: "control: native against itself".to_owned(), verdict, tone, ..row(cell, false) }
+    Row {
+        environment: "control".to_owned(),
+        name: "control: native against itself".to_owned(),
+        verdict,
+        tone,
+        ..row(cell, false)
+    }
 }
 
 fn mishaps(findings: &Findings) -> Vec<Mishap> {
@@ -239,7 +261,8 @@ fn mishaps(findings: &Findings) -> Vec<Mishap> {
 }
 
 fn mishap(mishap: &crate::analysis::findings::MishapFindings) -> Mishap {
-    let what: Vec<String> = [&mishap.environment, &mishap.workload].into_iter().flatten().map(|name| clean(name)).collect();
+    let what: Vec<String> =
+        [&mishap.environment, &mishap.workload].into_iter().flatten().map(|name| clean(name)).collect();
     Mishap {
         block: if mishap.block == 0 { "before block 1".to_owned() } else { format!("block {}", mishap.block) },
         what: if what.is_empty() { "the run".to_owned() } else { what.join(", ") },

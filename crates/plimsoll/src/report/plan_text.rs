@@ -69,8 +69,8 @@ fn workload(workload: &WorkloadRecord) -> String {
     let sizes: Vec<String> = workload.parameters.iter().map(|(key, value)| parameter(key, value)).collect();
     let sizes = if sizes.is_empty() { String::new() } else { format!(" ({})", sizes.join(", ")) };
     let headline = workload.metrics.iter().find(|metric| metric.headline);
-    let tested = headline.map_or_else(String::new, |metric| format!(", {}", metric.name));
-    clean(&format!("{}{tested} per {}{sizes}", workload.name, workload.work))
+    let tested = headline.map_or_else(String::new, |metric| format!("{}, ", metric.name));
+    clean(&format!("{}: {tested}counted per {}{sizes}", workload.name, workload.work))
 }
 
 /// A parameter as people write it: the unit at the end of its name goes to its value.

@@ -141,7 +141,11 @@ fn cost_ticks(low: f64, high: f64) -> Vec<f64> {
     for step in steps {
         let (last, first) = count(step);
         if last - first < 6.0 {
-            return (0..TICKS_MAX).map(|number| first + small(number)).filter(|n| *n <= last).map(|n| n * step).collect();
+            return (0..TICKS_MAX)
+                .map(|number| first + small(number))
+                .filter(|n| *n <= last)
+                .map(|n| n * step)
+                .collect();
         }
     }
     vec![0.0]

@@ -2,10 +2,10 @@
 
 use std::io::{self, Write};
 
-use comfy_table::{CellAlignment, ContentArrangement, Table, TableComponent, presets};
+use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, TableComponent, Width, presets};
 
 use super::Format;
-use super::page::{Family, Page, Panel, Row};
+use super::page::{Family, Page, Panel, Sentence};
 use super::words::Tone;
 use crate::analysis::Findings;
 use crate::sample::RunRecord;
@@ -37,11 +37,8 @@ impl Format for Text {
         for sentence in &page.loud {
             out.loud(sentence)?;
         }
-        for family in &page.families {
-            out.family(family)?;
-        }
-        out.explorations(&page.families)?;
-        out.section("In words", &page.answer)?;
+        out.tables(&page.families)?;
+        out.section("In words", &page.answer.iter().map(Sentence::whole).collect::<Vec<_>>())?;
         out.section("What these numbers do not say", &page.warnings)?;
         out.section("For a sharper answer", &page.advice)?;
         let mishaps: Vec<String> =
@@ -109,38 +106,43 @@ impl Paper<'_> {
         if self.colour { write!(self.writer, "{RESET}") } else { Ok(()) }
     }
 
-    fn family(&mut self, family: &Family) -> io::Result<()> {
-        if family.headline.is_empty() {
-            return Ok(());
+    /// All families' tables, with their columns below one another.
+    fn tables(&mut self, families: &[Family]) -> io::Result<()> {
+        let mut tables: Vec<(Table, Vec<String>)> =
+            families.iter().filter(|family| !family.headline.is_empty()).map(|family| self.family(family)).collect();
+        let panels: Vec<&Panel> = families.iter().flat_map(|family| &family.exploratory).collect();
+        if !panels.is_empty() {
+            tables.push(self.explorations(&panels));
         }
+        align(&mut tables, self.width);
+        tables.iter().try_for_each(|(table, notes)| {
+            self.print(table)?;
+            self.paragraphs(notes, "    ")
+        })
+    }
+
+    fn family(&self, family: &Family) -> (Table, Vec<String>) {
         let mut table = self.table(&[&family.title, "value", "cost", "verdict"]);
         for panel in &family.headline {
             table.add_row([heading(panel)]);
             for row in &panel.rows {
-                table.add_row([indented(&row.name), row.value.clone(), row.cost.clone(), self.verdict(row)]);
+                let verdict = self.marked(&row.verdict, row.tone);
+                table.add_row([indented(&row.name), row.value.clone(), row.cost.clone(), verdict]);
             }
         }
-        self.print(&table)?;
-        let notes: Vec<String> = family.headline.iter().flat_map(|panel| panel.notes.clone()).collect();
-        self.paragraphs(&notes, "    ")
+        (table, family.headline.iter().flat_map(|panel| panel.notes.clone()).collect())
     }
 
-    fn explorations(&mut self, families: &[Family]) -> io::Result<()> {
-        let panels: Vec<&Panel> = families.iter().flat_map(|family| &family.exploratory).collect();
-        if panels.is_empty() {
-            return Ok(());
-        }
+    fn explorations(&self, panels: &[&Panel]) -> (Table, Vec<String>) {
         let mut table = self.table(&["Also seen, not tested", "value", "cost"]);
-        for panel in &panels {
+        for panel in panels {
             table.add_row([heading(panel)]);
             for row in &panel.rows {
                 let cost = self.marked(&row.cost, Tone::Open);
                 table.add_row([indented(&row.name), row.value.clone(), cost]);
             }
         }
-        self.print(&table)?;
-        let notes: Vec<String> = panels.iter().flat_map(|panel| panel.notes.clone()).collect();
-        self.paragraphs(&notes, "    ")
+        (table, panels.iter().flat_map(|panel| panel.notes.clone()).collect())
     }
 
     fn table(&self, header: &[&str]) -> Table {
@@ -154,11 +156,10 @@ impl Paper<'_> {
         if let Some(column) = table.column_mut(1) {
             column.set_cell_alignment(CellAlignment::Right);
         }
+        if let Some(column) = table.column_mut(3) {
+            column.set_padding((1, 0));
+        }
         table
-    }
-
-    fn verdict(&self, row: &Row) -> String {
-        self.marked(&row.verdict, row.tone)
     }
 
     fn marked(&self, text: &str, tone: Tone) -> String {
@@ -179,6 +180,32 @@ impl Paper<'_> {
             writeln!(self.writer, "{}", coloured(line.trim_end()))?;
         }
         Ok(())
+    }
+}
+
+/// Gives each column but the last the same width in all tables, where the terminal has room for that.
+fn align(tables: &mut [(Table, Vec<String>)], width: u16) {
+    let mut widest: Vec<u16> = Vec::new();
+    for (table, _) in tables.iter() {
+        let columns = table.column_max_content_widths();
+        widest.resize(widest.len().max(columns.len()), 0);
+        widest.iter_mut().zip(columns).for_each(|(widest, column)| *widest = (*widest).max(column));
+    }
+    let room = |columns: usize| widest.iter().take(columns).map(|content| u32::from(*content) + 2).sum::<u32>();
+    let aligned = if room(4) <= u32::from(width) + 2 {
+        3
+    } else if room(2) <= u32::from(width) / 2 {
+        2
+    } else {
+        return;
+    };
+    for (table, _) in tables {
+        for (number, content) in widest.iter().enumerate().take(aligned) {
+            if let Some(column) = table.column_mut(number) {
+                let with_padding = content + if number == 0 { 1 } else { 2 };
+                column.set_constraint(ColumnConstraint::LowerBoundary(Width::Fixed(with_padding)));
+            }
+        }
     }
 }
 

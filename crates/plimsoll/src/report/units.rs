@@ -18,6 +18,9 @@ pub fn quantity(value: f64, unit: &str) -> String {
         "1" | "" => (0, 0, ""),
         _ => (0, 0, unit),
     };
+    if value == 0.0 {
+        return format!("0 {name}").trim_end().to_owned();
+    }
     let (number, prefix) = three_digits(value, low, high);
     if number == NO_NUMBER { number } else { format!("{number} {prefix}{name}").trim_end().to_owned() }
 }
@@ -151,7 +154,7 @@ mod tests {
             (72_000.0, "1/s", "72.0 k/s"),
             (0.5, "1/s", "0.500 /s"),
             (3.2e10, "FLOP/s", "32.0 GFLOP/s"),
-            (0.0, "s", "0.00 s"),
+            (0.0, "s", "0 s"),
             (7.0, "1", "7.00"),
             (2.5, "page", "2.50 page"),
             (1e300, "B/s", "1.00e300 B/s"),

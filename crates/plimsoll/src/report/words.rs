@@ -62,7 +62,7 @@ pub(super) fn name_with_labels(name: &str, labels: &[String]) -> String {
 /// The verdict in words, with the tone in which to say it. `spoiled`: the environment was not what was asked.
 pub(super) fn verdict(comparison: &Comparison, spoiled: bool) -> (String, Tone) {
     if spoiled {
-        return ("spoiled: not what was asked for".to_owned(), Tone::Spoiled);
+        return ("spoiled: not as asked".to_owned(), Tone::Spoiled);
     }
     if comparison.labels.iter().any(|label| label == EMULATED) {
         return ("emulated: says nothing about KVM".to_owned(), Tone::Emulated);
@@ -99,7 +99,7 @@ pub(super) fn control_verdict(control: &Comparison) -> (String, Tone) {
 /// Why the run ended.
 pub(super) fn stopped(because: &str) -> String {
     match because {
-        "blocks" => "all planned blocks were done".to_owned(),
+        "blocks" => "all blocks done".to_owned(),
         "precision" => "it stopped because the asked precision was reached".to_owned(),
         "time" => "it stopped because the time was up".to_owned(),
         "interrupted" => "it was interrupted: only what was finished counts".to_owned(),
@@ -138,7 +138,8 @@ pub(super) fn what_ran(findings: &Findings) -> Vec<String> {
     let (run, design) = (&findings.run, &findings.design);
     let fact = |name: &str| run.host.get(name).map(|value| clean(value));
     let cpu = fact("cpu.model").unwrap_or_else(|| "unknown CPU".to_owned());
-    let kernel = fact("kernel.release").map_or_else(|| "unknown kernel".to_owned(), |release| format!("Linux {release}"));
+    let kernel =
+        fact("kernel.release").map_or_else(|| "unknown kernel".to_owned(), |release| format!("Linux {release}"));
     let preset = run.preset.as_deref().map_or_else(String::new, |preset| format!("preset {}, ", clean(preset)));
     vec![
         format!("{cpu}, {kernel}; each environment: {}, {}", cpus(&design.cpus), units::memory(design.memory_bytes)),
