@@ -32,7 +32,8 @@ impl Stage {
         let run = format!("plimsoll-t{}-{}", std::process::id(), STAGES.fetch_add(1, Ordering::Relaxed));
         let folder = tempfile::tempdir().unwrap();
         let inside = |name: &str| folder.path().join(name);
-        let folders = Folders { journals: inside("journals"), scratch_in: folder.path().into(), data_in: folder.path().into() };
+        let folders =
+            Folders { journals: inside("journals"), scratch_in: folder.path().into(), data_in: folder.path().into() };
         let executable = Path::new(env!("CARGO_BIN_EXE_plimsoll"));
         let place = Arc::new(Place::open(&run, &folders, executable, || false).unwrap());
         Self { place, folder, run, launches: 0 }
@@ -60,7 +61,8 @@ impl Stage {
         traces.extend(mounts.lines().filter(|line| line.contains(&self.run)).map(str::to_owned));
         for controller in std::fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten() {
             let inside = std::fs::read_dir(controller.path()).into_iter().flatten().flatten();
-            traces.extend(inside.map(|entry| entry.path().display().to_string()).filter(|path| path.contains(&self.run)));
+            traces
+                .extend(inside.map(|entry| entry.path().display().to_string()).filter(|path| path.contains(&self.run)));
         }
         for process in std::fs::read_dir("/proc").unwrap().flatten() {
             let arguments = std::fs::read(process.path().join("cmdline")).unwrap_or_default();
@@ -129,7 +131,12 @@ fn lives_and_leaves_nothing(name: &str) {
     println!("{name}: ready in {:.1} ms", started.elapsed().as_secs_f64() * 1e3);
     assert_ne!(hello.pid, 1, "the agent is PID 1 nowhere");
     let got = observe(&mut *vessel);
-    println!("{name}: asked {:?} labels {:?} facts {:?}\n got {got:?}", vessel.asked(), vessel.labels(), vessel.facts());
+    println!(
+        "{name}: asked {:?} labels {:?} facts {:?}\n got {got:?}",
+        vessel.asked(),
+        vessel.labels(),
+        vessel.facts()
+    );
     let seen = |key: &str| match key {
         "kernel" => got.kernel_release.clone(),
         "root_filesystem" => got.root_filesystem.clone(),
@@ -162,7 +169,8 @@ fn lives_and_leaves_nothing(name: &str) {
     // The place's own two folders.
     assert_eq!(stage.place.journal.left().len(), 2);
     stage.place.close().unwrap();
-    let left: Vec<PathBuf> = std::fs::read_dir(stage.folder.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let left: Vec<PathBuf> =
+        std::fs::read_dir(stage.folder.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
     assert_eq!(left, [stage.folder.path().join("journals")]);
     assert!(Journal::abandoned(&stage.folder.path().join("journals")).unwrap().is_empty());
 }

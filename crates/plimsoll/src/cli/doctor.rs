@@ -39,7 +39,8 @@ fn environments() -> Vec<Environment> {
     let nested = guests.flat_map(|guest| {
         abouts.iter().filter(|engine| engine.nests_in_guest).map(move |inner| format!("{}/{}", guest.name, inner.name))
     });
-    let names = std::iter::once("native".to_owned()).chain(abouts.iter().map(|engine| engine.name.to_owned())).chain(nested);
+    let names =
+        std::iter::once("native".to_owned()).chain(abouts.iter().map(|engine| engine.name.to_owned())).chain(nested);
     names.filter_map(|name| Environment::parse(&name, &abouts).ok()).collect()
 }
 

@@ -6,10 +6,9 @@ use std::process::Command;
 use anyhow::Result;
 use clap::Subcommand;
 use plimsoll::guest;
+use plimsoll::launch::enclosure;
 use plimsoll::launch::engines::docker;
-use plimsoll_agent::init::run_under_init;
-use plimsoll_agent::serve::serve;
-use plimsoll_agent::wire::Wire;
+use plimsoll_agent::{Wire, run_under_init, serve};
 
 use super::exit;
 
@@ -45,13 +44,13 @@ pub(super) fn as_init_of_a_guest() -> Option<u8> {
 pub(super) fn run(command: HiddenCommand) -> Result<u8> {
     match command {
         HiddenCommand::Agent => Ok(byte(run_under_init(agent))),
-        HiddenCommand::SandboxChild { order } => Ok(byte(plimsoll::launch::engines::sandbox::sandbox_child(&order))),
+        HiddenCommand::SandboxChild { order } => Ok(byte(enclosure::sandbox_child(&order))),
         HiddenCommand::PrivateDocker { command } => private_docker(&command),
     }
 }
 
 fn agent() -> i32 {
-    let served = Wire::from_stdio(|| false).map(|mut wire| serve(&mut wire, &mut guest::nest::Nesting::default()));
+    let served = Wire::from_stdio(|| false).map(|mut wire| serve(&mut wire, &mut guest::nest::GuestNest));
     match served {
         Ok(Ok(_)) => i32::from(exit::DONE),
         Ok(Err(error)) => failed(&error),

@@ -34,7 +34,9 @@ pub(super) fn list(arguments: &ListArguments) -> Result<u8> {
         (Of::Workloads, false) => print!("{}", workloads_text()),
         (Of::Presets, false) => print!("{}", presets_text()),
         (Of::Environments, true) => print_json(engines::abouts().into_iter().map(engine_json).collect())?,
-        (Of::Workloads, true) => print_json(WORKLOADS.iter().map(|workload| workload_json(workload.about())).collect())?,
+        (Of::Workloads, true) => {
+            print_json(WORKLOADS.iter().map(|workload| workload_json(workload.about())).collect())?
+        }
         (Of::Presets, true) => print_json(presets_json())?,
     }
     Ok(exit::DONE)
@@ -46,17 +48,21 @@ fn print_json(values: Vec<Value>) -> Result<()> {
 }
 
 fn environments_text() -> String {
-    let mut text = String::from("native      the host itself, under the same CPU set and memory limit as every other\n");
+    let mut text =
+        String::from("native      the host itself, under the same CPU set and memory limit as every other\n");
     for engine in engines::abouts() {
         text.push_str(&format!("\n{:<11} {}\n{:<11} needs {}\n", engine.name, engine.summary, "", engine.needs));
         for option in engine.options {
-            let default = if option.default.is_empty() { String::new() } else { format!(" (default {})", option.default) };
+            let default =
+                if option.default.is_empty() { String::new() } else { format!(" (default {})", option.default) };
             let written = format!("{}{}", option.key, values(&option.values));
             text.push_str(&format!("  {written:<34} {}{default}\n", option.meaning));
         }
     }
     text.push_str("\nLayers are joined by `/`, outermost first; options follow `:` and are separated by commas:\n");
-    text.push_str("  docker:net=host    sandbox:disk=volume,seccomp=off    qemu:kernel=\"/boot/vmlinuz\"    qemu/sandbox\n");
+    text.push_str(
+        "  docker:net=host    sandbox:disk=volume,seccomp=off    qemu:kernel=\"/boot/vmlinuz\"    qemu/sandbox\n",
+    );
     text
 }
 
@@ -74,7 +80,9 @@ fn workloads_text() -> String {
         let metrics: Vec<String> = about
             .metrics
             .iter()
-            .map(|metric| format!("{} ({}){}", metric.name, metric.unit, if metric.headline { " headline" } else { "" }))
+            .map(|metric| {
+                format!("{} ({}){}", metric.name, metric.unit, if metric.headline { " headline" } else { "" })
+            })
             .collect();
         text.push_str(&format!("{:<15} {}\n{:<15} {}\n", about.name, about.summary, "", metrics.join(", ")));
         for parameter in about.parameters {

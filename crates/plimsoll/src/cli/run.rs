@@ -15,11 +15,12 @@ use nix::unistd::Pid;
 use plimsoll::analysis::{Findings, analyse};
 use plimsoll::clock::{self, RunClock};
 use plimsoll::environment::Environment;
-use plimsoll::launch::{Launchpad, Limits, Place, Usability, engines};
+use plimsoll::launch::journal::Journal;
+use plimsoll::launch::{Folders, Launchpad, Limits, Place, Usability, engines};
 use plimsoll::plan::{HostNumbers, Plan, PlanError, Said, Settled, Wishes, estimate, file};
-use plimsoll::rounds::{Walk, walk};
 use plimsoll::report::{self, Format as _, PlanText};
-use plimsoll::sample::{PlanRecord, RunInfo, RunRecord, StopReason, UnusableRecord};
+use plimsoll::rounds::{Walk, walk};
+use plimsoll::sample::{Failure, PlanRecord, RunInfo, RunRecord, StopReason, UnusableRecord};
 use plimsoll::store::{self, Store};
 use plimsoll::{interrupt, probe};
 
@@ -270,14 +271,20 @@ fn measure(
     };
     let host = probe::describe_host();
     let mut store = Store::create(&output.run_file, &info, &settled.record, &host)?;
-    let place = Arc::new(Place::open(&format!("plimsoll-{}", output.id), data, interrupt::requested)?);
+    let place = Arc::new(open_place(&output.id, data)?);
     stay_on_the_harness_cpus(settled);
     let walked = walk_rounds(settled, examined, &place, &mut store, &info, quiet);
-    let cleaned = place.journal.undo_all();
+    let cleaned = place.close();
     drop(store);
     let reason = walked?;
     cleaned.context("something of the run is still on this host; `plimsoll clean` tries again")?;
     Ok((store::load(&output.run_file)?, reason))
+}
+
+/// Everything of the run carries its name; the agent's executable lies beside the data, since /run may be `noexec`.
+fn open_place(id: &str, data: &Path) -> Result<Place, Failure> {
+    let folders = Folders { journals: Journal::directory(), scratch_in: data.to_owned(), data_in: data.to_owned() };
+    Place::open(&format!("plimsoll-{id}"), &folders, Path::new("/proc/self/exe"), interrupt::requested)
 }
 
 fn walk_rounds(

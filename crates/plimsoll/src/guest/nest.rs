@@ -104,7 +104,7 @@ impl Inner for NestedLayer {
     fn facts(&self) -> BTreeMap<String, String> {
         let mut facts = self.vessel.facts();
         facts.extend(self.vessel.asked().into_iter().map(|(key, value)| (format!("asked.{key}"), value)));
-        facts.insert("labels".to_owned(), self.vessel.labels().join(","));
+        facts.insert("labels".to_owned(), self.vessel.labels().join("|"));
         facts
     }
 
@@ -118,7 +118,8 @@ impl Inner for NestedLayer {
 
     fn tear_down(&mut self) -> Result<(), String> {
         let steps = [self.vessel.tear_down(), self.layer.close(), self.place.journal.undo_all()];
-        let failed: Vec<String> = steps.into_iter().filter_map(|step| step.err().map(|failure| failure.message)).collect();
+        let failed: Vec<String> =
+            steps.into_iter().filter_map(|step| step.err().map(|failure| failure.message)).collect();
         if failed.is_empty() { Ok(()) } else { Err(failed.join("; ")) }
     }
 }

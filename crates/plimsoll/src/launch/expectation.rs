@@ -18,7 +18,7 @@ const PAGE_BYTES: u64 = 4096;
 
 /// What an environment was asked to be.
 #[derive(Debug, Clone)]
-pub struct Asked<'a> {
+pub(super) struct Asked<'a> {
     /// CPUs and memory.
     pub limits: &'a Limits,
     /// SHA-256 of the executable that was sent.
@@ -31,7 +31,12 @@ pub struct Asked<'a> {
 
 /// Compares, and gathers what was asked and got into a profile.
 #[must_use]
-pub fn compare(asked: &Asked<'_>, seen: &Observation, facts: BTreeMap<String, String>, labels: Vec<String>) -> Profile {
+pub(super) fn compare(
+    asked: &Asked<'_>,
+    seen: &Observation,
+    facts: BTreeMap<String, String>,
+    labels: Vec<String>,
+) -> Profile {
     let mut comparison = Comparison { asked, seen, profile: Profile { labels, got: facts, ..Profile::default() } };
     comparison.everywhere();
     comparison.memory();
@@ -102,7 +107,11 @@ impl Comparison<'_> {
             return;
         };
         self.profile.got.insert("memory_bytes".to_owned(), got.to_string());
-        let low = if self.asked.virtual_machine { (asked as f64 * GUEST_MEMORY_SHARE_MIN) as u64 } else { asked - PAGE_BYTES };
+        let low = if self.asked.virtual_machine {
+            (asked as f64 * GUEST_MEMORY_SHARE_MIN) as u64
+        } else {
+            asked - PAGE_BYTES
+        };
         if got < low || got > asked + PAGE_BYTES {
             self.profile.mismatches.push(format!("memory: asked for {asked} bytes, got {got}"));
         }

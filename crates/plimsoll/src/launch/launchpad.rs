@@ -7,7 +7,7 @@ use plimsoll_protocol::NestOrder;
 
 use super::expectation::{self, Asked};
 use super::session::LiveSession;
-use super::{Layer, LaunchOrder, Limits, Place, engines};
+use super::{LaunchOrder, Layer, Limits, Place, engines};
 use crate::clock;
 use crate::environment::Environment;
 use crate::rounds::{Launched, Launcher, Session};
@@ -82,12 +82,7 @@ impl Launchpad {
         let mut layer = vessel.asked();
         layer.extend(inner.asked);
         let virtual_machine = environment.stack().len() == 1 && environment.stack()[0].engine.virtual_machine;
-        let asked = Asked {
-            limits: &self.limits,
-            executable_sha256: &self.executable_sha256,
-            layer,
-            virtual_machine,
-        };
+        let asked = Asked { limits: &self.limits, executable_sha256: &self.executable_sha256, layer, virtual_machine };
         Ok(expectation::compare(&asked, &seen, facts, labels))
     }
 }
@@ -128,12 +123,7 @@ struct Inner {
 fn nest(session: &mut LiveSession, environment: &Environment, order: &LaunchOrder) -> Result<Inner, Failure> {
     let Some(stack) = environment.inner() else { return Ok(Inner::default()) };
     let cpus = (0..).take(order.limits.cpus.len()).collect();
-    let nest = NestOrder {
-        stack,
-        launch: order.name.clone(),
-        cpus,
-        memory_bytes: order.limits.memory_bytes,
-    };
+    let nest = NestOrder { stack, launch: order.name.clone(), cpus, memory_bytes: order.limits.memory_bytes };
     let mut inner = Inner::default();
     for (name, value) in session.nest(nest)? {
         if let Some(name) = name.strip_prefix("asked.") {

@@ -13,12 +13,8 @@ pub mod enclosure;
 pub mod engines;
 mod expectation;
 pub mod journal;
-<<<<<<< HEAD
 mod launchpad;
-mod opening;
-=======
 mod oci;
->>>>>>> launch
 mod patience;
 pub mod place;
 pub mod process;
@@ -35,7 +31,7 @@ use crate::environment::{EngineAbout, Layer as LayerChoice};
 use crate::sample::Failure;
 
 pub use launchpad::Launchpad;
-pub use place::{Limits, Place};
+pub use place::{Folders, Limits, Place};
 
 /// One engine of isolation: one file in `engines/`, one line in [`engines::ENGINES`].
 pub trait Engine: Sync {

@@ -138,8 +138,7 @@ impl Session for LiveSession {
     }
 
     fn slice(&mut self, lead_in: Duration, slice_min: Duration) -> Result<Slice, Failure> {
-        let order =
-            SliceOrder { lead_in_ns: lead_in.as_nanos() as u64, slice_ns_min: slice_min.as_nanos() as u64 };
+        let order = SliceOrder { lead_in_ns: lead_in.as_nanos() as u64, slice_ns_min: slice_min.as_nanos() as u64 };
         if let Some(meter) = &mut self.meter {
             meter.start();
         }

@@ -22,8 +22,20 @@ use crate::environment::suggest;
 
 /// Every key of a plan file.
 const KEYS: [&str; 14] = [
-    "preset", "environments", "workloads", "blocks", "slices", "slice", "precision", "time", "margin", "seed", "cpus",
-    "memory", "data", "parameters",
+    "preset",
+    "environments",
+    "workloads",
+    "blocks",
+    "slices",
+    "slice",
+    "precision",
+    "time",
+    "margin",
+    "seed",
+    "cpus",
+    "memory",
+    "data",
+    "parameters",
 ];
 
 /// Reads the text of a plan file; `name` is how errors call it.

@@ -182,7 +182,11 @@ impl Checker<'_> {
                 chosen.extend(found);
             }
         }
-        WORKLOADS.iter().copied().filter(|workload| chosen.iter().any(|other| other.about().name == workload.about().name)).collect()
+        WORKLOADS
+            .iter()
+            .copied()
+            .filter(|workload| chosen.iter().any(|other| other.about().name == workload.about().name))
+            .collect()
     }
 
     fn unknown_workload(&mut self, at: &str, word: &str) {
@@ -200,8 +204,7 @@ impl Checker<'_> {
                 self.unknown_workload(&at, name);
                 continue;
             };
-            let parameters =
-                Parameters(values.iter().map(|(key, said)| (key.clone(), said.value.clone())).collect());
+            let parameters = Parameters(values.iter().map(|(key, said)| (key.clone(), said.value.clone())).collect());
             check_parameters(workload.about(), &parameters).into_iter().for_each(|message| self.wrong(&at, message));
             all.insert(name.clone(), parameters);
         }
@@ -235,7 +238,14 @@ impl Checker<'_> {
         read(&said.value).map_err(|message| self.wrong(&said.at, message)).ok()
     }
 
-    fn within<S, T: PartialOrd>(&mut self, said: Option<&Said<S>>, value: Option<T>, low: T, high: T, range: &str) -> Option<T> {
+    fn within<S, T: PartialOrd>(
+        &mut self,
+        said: Option<&Said<S>>,
+        value: Option<T>,
+        low: T,
+        high: T,
+        range: &str,
+    ) -> Option<T> {
         let (said, value) = (said?, value?);
         if value >= low && value <= high {
             return Some(value);

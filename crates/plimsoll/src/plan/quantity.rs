@@ -46,7 +46,8 @@ pub fn duration(text: &str) -> Result<Duration, String> {
 /// # Errors
 /// What is wrong, with an example.
 pub fn percent(text: &str) -> Result<f64, String> {
-    let number = text.strip_suffix('%').and_then(|number| number.parse::<f64>().ok()).filter(|number| number.is_finite());
+    let number =
+        text.strip_suffix('%').and_then(|number| number.parse::<f64>().ok()).filter(|number| number.is_finite());
     number.map(|number| number / 100.0).ok_or_else(|| format!("`{text}` is no percentage; write it like 1%"))
 }
 

@@ -16,7 +16,7 @@ const LEAD_IN: Duration = Duration::from_millis(20);
 /// Share of the memory and the disk that the environments alive at once may take together.
 const HOST_SHARE_MAX: f64 = 0.6;
 /// What a virtual machine takes on top of its guest's memory: QEMU's own heap, translated code, device buffers.
-pub const VM_OVERHEAD_BYTES: u64 = 512 << 20;
+pub(super) const VM_OVERHEAD_BYTES: u64 = 512 << 20;
 /// Share of stolen CPU time above which a slice is spoiled. The kernel counts in ticks of 10 ms: in a slice of 0.2 s on
 /// one CPU a single tick reads as 5 %, so this is the smallest share that more than one tick must have caused.
 const STEAL_SHARE_MAX: f64 = 0.06;
@@ -107,7 +107,9 @@ impl Plan {
         Design {
             seed,
             groups: groups.iter().map(|group| arms(group)).collect(),
-            workloads: sliced.map(|(workload, parameters)| workload_design(workload.about(), parameters, seed)).collect(),
+            workloads: sliced
+                .map(|(workload, parameters)| workload_design(workload.about(), parameters, seed))
+                .collect(),
             blocks: self.blocks,
             slices: self.slices,
             lead_in: LEAD_IN,
@@ -129,7 +131,10 @@ impl Plan {
         PlanRecord {
             environments: environments.iter().map(|environment| environment.name().to_owned()).collect(),
             unusable,
-            workloads: sized.iter().map(|(workload, parameters)| workload_record(workload.about(), parameters)).collect(),
+            workloads: sized
+                .iter()
+                .map(|(workload, parameters)| workload_record(workload.about(), parameters))
+                .collect(),
             groups,
             preset: self.preset.clone(),
             seed,
@@ -196,9 +201,7 @@ fn workload_record(about: &About, parameters: &Parameters) -> WorkloadRecord {
         kind: match metric.kind {
             MetricKind::Rate => MetricKindRecord::Rate,
             MetricKind::Time => MetricKindRecord::Time,
-            MetricKind::Percentile(histogram, p) => {
-                MetricKindRecord::Percentile { histogram: histogram.to_owned(), p }
-            }
+            MetricKind::Percentile(histogram, p) => MetricKindRecord::Percentile { histogram: histogram.to_owned(), p },
         },
         headline: metric.headline,
     });

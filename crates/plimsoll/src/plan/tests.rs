@@ -20,7 +20,8 @@ static VM: EngineAbout =
     EngineAbout { name: "qemu", summary: "", needs: "", virtual_machine: true, nests_in_guest: false, options: &[] };
 
 fn check(wishes: Wishes) -> Result<Plan, Vec<String>> {
-    Plan::check(wishes, &[&BOX, &OTHER, &GVISOR, &VM]).map_err(|errors| errors.iter().map(ToString::to_string).collect())
+    Plan::check(wishes, &[&BOX, &OTHER, &GVISOR, &VM])
+        .map_err(|errors| errors.iter().map(ToString::to_string).collect())
 }
 
 fn said(words: &[&str]) -> Vec<Said<String>> {

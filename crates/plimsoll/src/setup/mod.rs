@@ -9,7 +9,6 @@
 //! start nothing, on hosts with and without systemd. A Docker engine that was installed here may be enabled for the
 //! next boot by its package; until then Plimsoll starts a private one when it needs one. No run needs this module.
 
-pub mod kernel;
 mod carry_out;
 pub mod kernel;
 mod packages;

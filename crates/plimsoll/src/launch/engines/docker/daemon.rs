@@ -151,7 +151,11 @@ impl PrivateEngine {
             let tail = engine.process.as_ref().map(Running::log_tail).unwrap_or_default();
             let _ = engine.stop();
             let failure = failure.while_doing("starting a private Docker engine");
-            if tail.is_empty() { failure } else { Failure { message: format!("{failure}; it said: {tail}"), ..failure } }
+            if tail.is_empty() {
+                failure
+            } else {
+                Failure { message: format!("{failure}; it said: {tail}"), ..failure }
+            }
         })?;
         Ok(engine)
     }
