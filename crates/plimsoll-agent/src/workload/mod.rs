@@ -3,13 +3,55 @@
 //! A workload declares itself (name, metrics, warm-up, sizes) so that the host can plan it, and runs itself where the
 //! agent is. Sizes are decided on the host, once, and travel as parameters: nothing is derived inside.
 
+use std::io;
 use std::path::Path;
 
-use hdrhistogram::Histogram;
-use plimsoll_protocol::{Evidence, Parameters};
+use plimsoll_protocol::{Cause, Parameter, ParameterError, Parameters};
+
+mod cpu_lzma;
+mod disk_randread;
+mod kernel_syscall;
+mod mem_triad;
+mod null;
+mod recorder;
+mod start_ready;
+mod text;
+
+pub use recorder::Recorder;
 
 /// Every workload, in the order in which reports show them. A new workload is one file and one line here.
-pub const WORKLOADS: &[&dyn Workload] = &[];
+pub const WORKLOADS: &[&dyn Workload] = &[
+    &null::Null,
+    &cpu_lzma::Lzma,
+    &mem_triad::Triad,
+    &kernel_syscall::Syscall,
+    &disk_randread::RandRead,
+    &start_ready::Ready,
+];
+
+/// The workload of this name.
+#[must_use]
+pub fn find(name: &str) -> Option<&'static dyn Workload> {
+    WORKLOADS.iter().copied().find(|workload| workload.about().name == name)
+}
+
+/// The families, in the order of [`WORKLOADS`]; a bare name is a family of its own.
+#[must_use]
+pub fn families() -> Vec<&'static str> {
+    let mut families: Vec<_> = WORKLOADS.iter().map(|workload| workload.about().family()).collect();
+    families.dedup();
+    families
+}
+
+/// What is wrong with parameters that a plan sets, one line for each; parameters that are absent are not wrong.
+#[must_use]
+pub fn check_parameters(about: &About, parameters: &Parameters) -> Vec<String> {
+    let wrong = |(name, value): (&String, &Parameter)| match about.parameter(name) {
+        None => Some(format!("`{}` has no parameter `{name}`; it has {}", about.name, about.parameter_names())),
+        Some(known) => known.check(value, parameters).err().map(|error| error.to_string()),
+    };
+    parameters.0.iter().filter_map(wrong).collect()
+}
 
 /// One thing that can be measured.
 pub trait Workload: Sync {
@@ -76,6 +118,49 @@ pub struct About {
     pub uses_disk: bool,
 }
 
+impl About {
+    /// The part of the name before the dot.
+    #[must_use]
+    pub fn family(&self) -> &'static str {
+        self.name.split_once('.').map_or(self.name, |(family, _)| family)
+    }
+
+    /// The metric that is tested; the table's own test holds that there is one.
+    #[must_use]
+    pub fn headline(&self) -> Option<&Metric> {
+        self.metrics.iter().find(|metric| metric.headline)
+    }
+
+    fn parameter(&self, name: &str) -> Option<&ParameterAbout> {
+        self.parameters.iter().find(|parameter| parameter.name == name)
+    }
+
+    fn parameter_names(&self) -> String {
+        let names: Vec<_> = self.parameters.iter().map(|parameter| format!("`{}`", parameter.name)).collect();
+        if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+    }
+
+    /// Refuses parameters that a plan may not set, at preparation: the host's check is not the agent's.
+    fn accept(&self, parameters: &Parameters) -> Result<(), WorkloadError> {
+        let wrong = check_parameters(self, parameters);
+        if wrong.is_empty() { Ok(()) } else { Err(WorkloadError::Wrong(wrong.join("; "))) }
+    }
+
+    /// A number within the range that this declares for it.
+    fn number(&self, parameters: &Parameters, name: &str) -> Result<u64, ParameterError> {
+        let range = self.parameter(name).and_then(|parameter| parameter.range);
+        let (low, high) = range.unwrap_or((0, u64::MAX));
+        parameters.integer(name, low, high)
+    }
+
+    /// As [`About::number`], for what is used as a count in memory.
+    fn count(&self, parameters: &Parameters, name: &str) -> Result<usize, ParameterError> {
+        let value = self.number(parameters, name)?;
+        let range = || ParameterError::Range { name: name.to_owned(), value, low: 0, high: usize::MAX as u64 };
+        usize::try_from(value).map_err(|_| range())
+    }
+}
+
 /// One parameter that a plan may set.
 #[derive(Debug)]
 pub struct ParameterAbout {
@@ -85,6 +170,16 @@ pub struct ParameterAbout {
     pub meaning: &'static str,
     /// Smallest and largest value of a number; `None` for a word.
     pub range: Option<(u64, u64)>,
+}
+
+impl ParameterAbout {
+    fn check(&self, value: &Parameter, parameters: &Parameters) -> Result<(), ParameterError> {
+        match (self.range, value) {
+            (Some((low, high)), _) => parameters.integer(self.name, low, high).map(drop),
+            (None, Parameter::Text(_)) => Ok(()),
+            (None, Parameter::Integer(_)) => Err(ParameterError::Kind(self.name.to_owned())),
+        }
+    }
 }
 
 /// Who takes the time.
@@ -153,30 +248,50 @@ pub struct Scene<'a> {
     pub seed: u64,
 }
 
-/// What a unit may record beside its work.
-#[derive(Debug, Default)]
-pub struct Recorder {
-    /// Latency histograms by name; values in nanoseconds.
-    pub histograms: Vec<(&'static str, Histogram<u64>)>,
-    /// Counters of the workload's own.
-    pub evidence: Vec<Evidence>,
-}
-
 /// Why a workload could not be prepared, run, verified or cleaned up.
 #[derive(Debug, thiserror::Error)]
 pub enum WorkloadError {
     /// The plan asked for what the workload cannot do.
     #[error(transparent)]
-    Parameter(#[from] plimsoll_protocol::ParameterError),
+    Parameter(#[from] ParameterError),
     /// The system refused.
     #[error("{what}: {source}")]
     System {
         /// What was being done.
         what: String,
         /// What the system said.
-        source: std::io::Error,
+        source: io::Error,
     },
     /// The work was done and is wrong.
     #[error("{0}")]
     Wrong(String),
 }
+
+impl WorkloadError {
+    fn system(what: impl Into<String>, source: impl Into<io::Error>) -> Self {
+        Self::System { what: what.into(), source: source.into() }
+    }
+
+    fn no_memory(what: impl Into<String>) -> Self {
+        Self::system(what, nix::errno::Errno::ENOMEM)
+    }
+
+    /// Its kind, as it is stored and counted.
+    #[must_use]
+    pub fn cause(&self) -> Cause {
+        let Self::System { source, .. } = self else { return Cause::Workload };
+        match source.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Cause::DiskFull,
+            io::ErrorKind::OutOfMemory => Cause::OutOfMemory,
+            _ => Cause::Workload,
+        }
+    }
+}
+
+/// `bytes` in MiB, rounded up, for messages.
+fn mib(bytes: u64) -> u64 {
+    bytes.div_ceil(1 << 20)
+}
+
+#[cfg(test)]
+mod tests;

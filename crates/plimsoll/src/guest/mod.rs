@@ -12,6 +12,7 @@
 
 pub mod manifest;
 mod mounts;
+pub mod nest;
 mod port;
 
 use std::convert::Infallible;

@@ -217,6 +217,14 @@ impl Drop for Pen {
     }
 }
 
+/// The v2 hierarchy that is mounted beside v1 controllers (a hybrid layout), if that is so here.
+///
+/// # Errors
+/// When /proc cannot be read.
+pub(super) fn v2_beside_v1() -> Result<Option<PathBuf>, Failure> {
+    Ok(Hierarchies::of_this_process()?.v2_beside_v1())
+}
+
 /// Where the pen goes; `None` where this host has no cgroups that could serve.
 fn layout(found: &Hierarchies, name: &str) -> Option<(String, Kind)> {
     if let Some(parent) = found.parent_on_v2() {

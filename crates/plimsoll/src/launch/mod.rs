@@ -7,13 +7,20 @@
 //! This module knows no order, no store and no analysis.
 
 pub mod bundle;
+mod cage;
 pub mod cgroup;
+pub mod enclosure;
 pub mod engines;
+mod expectation;
 pub mod journal;
+mod launchpad;
+mod oci;
 mod patience;
 pub mod place;
 pub mod process;
+mod session;
 mod sys;
+mod trial;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -23,7 +30,8 @@ use plimsoll_agent::wire::Wire;
 use crate::environment::{EngineAbout, Layer as LayerChoice};
 use crate::sample::Failure;
 
-pub use place::{Limits, Place};
+pub use launchpad::Launchpad;
+pub use place::{Folders, Limits, Place};
 
 /// One engine of isolation: one file in `engines/`, one line in [`engines::ENGINES`].
 pub trait Engine: Sync {

@@ -1,9 +1,12 @@
 //! Somewhere a file can be put and a process started: the host, or the inside of a guest.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use super::bundle::Bundle;
-use super::journal::Journal;
+use sha2::{Digest, Sha256};
+
+use super::bundle::{AGENT_PATH, Bundle};
+use super::journal::{Journal, Resource};
+use crate::sample::Failure;
 
 /// A place, opened for one run.
 #[derive(Debug)]
@@ -22,6 +25,82 @@ pub struct Place {
     pub root: bool,
     /// Asked by everything that waits.
     pub interrupted: fn() -> bool,
+}
+
+/// Where a place keeps its things.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Folders {
+    /// Directory of journals, see [`Journal::directory`].
+    pub journals: PathBuf,
+    /// A folder for the run's scratch is made in here; programs are started from it, so not one mounted `noexec`.
+    pub scratch_in: PathBuf,
+    /// A folder for the run's data is made in here: on the disk under test.
+    pub data_in: PathBuf,
+}
+
+impl Place {
+    /// Opens a place: starts the journal, makes the folders, copies the agent's executable (`/proc/self/exe` for our
+    /// own, so that a rebuild in mid-run changes nothing).
+    ///
+    /// # Errors
+    /// When a folder cannot be made or the executable cannot be read; what was made is undone.
+    pub fn open(run: &str, folders: &Folders, executable: &Path, interrupted: fn() -> bool) -> Result<Self, Failure> {
+        let mut place = Self {
+            run: run.to_owned(),
+            scratch: folders.scratch_in.join(format!("{run}-scratch")),
+            data: folders.data_in.join(format!("{run}-data")),
+            journal: Journal::start(&folders.journals, run)?,
+            bundle: Bundle::default(),
+            root: nix::unistd::geteuid().is_root(),
+            interrupted,
+        };
+        match place.fill(executable) {
+            Ok(()) => Ok(place),
+            Err(failure) => {
+                place.close()?;
+                Err(failure)
+            }
+        }
+    }
+
+    fn fill(&mut self, executable: &Path) -> Result<(), Failure> {
+        for folder in [&self.scratch, &self.data] {
+            self.journal.note(Resource::Directory { path: folder.clone() })?;
+            std::fs::create_dir(folder)
+                .map_err(|error| Failure::from(error).while_doing(&folder.display().to_string()))?;
+        }
+        let copy = self.scratch.join("plimsoll");
+        std::fs::copy(executable, &copy)
+            .map_err(|error| Failure::from(error).while_doing(&format!("cannot copy {}", executable.display())))?;
+        self.bundle = Bundle::of_agent(&copy)?;
+        Ok(())
+    }
+
+    /// The run's copy of our executable.
+    ///
+    /// # Errors
+    /// When the bundle holds none.
+    pub fn executable(&self) -> Result<&Path, Failure> {
+        self.bundle.source_of(AGENT_PATH).ok_or_else(|| Failure::launch(format!("the bundle has no {AGENT_PATH}")))
+    }
+
+    /// SHA-256 of that copy, in hexadecimal: the agent must report the same.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn executable_sha256(&self) -> Result<String, Failure> {
+        let mut digest = Sha256::new();
+        std::io::copy(&mut std::fs::File::open(self.executable()?)?, &mut digest)?;
+        Ok(digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    }
+
+    /// Undoes everything that is left, its folders too.
+    ///
+    /// # Errors
+    /// When something stays behind; the journal still knows it.
+    pub fn close(&self) -> Result<(), Failure> {
+        self.journal.undo_all()
+    }
 }
 
 /// What an environment may use.

@@ -206,6 +206,12 @@ fn wire_up(command: &mut Command, interrupted: fn() -> bool) -> std::io::Result<
     Wire::new(from_it.into(), to_it.into(), interrupted)
 }
 
+/// Becomes another program, with the environment of this process; returns only what went wrong.
+pub(super) fn replace_self(program: &Path, args: &[String]) -> std::io::Error {
+    use std::os::unix::process::CommandExt;
+    Command::new(program).args(args).exec()
+}
+
 /// CPUs by number as the kernel's set.
 pub(super) fn cpu_set(cpus: &[u32]) -> Result<CpuSet, Failure> {
     let mut set = CpuSet::new();

@@ -2,7 +2,7 @@
 //!
 //! Only calls that are safe after a fork of a threaded process stand here: no allocation, no lock.
 
-#![expect(unsafe_code, reason = "`pre_exec` and `prctl` have no safe wrapper; every use is argued below")]
+#![expect(unsafe_code, reason = "`pre_exec` and some `ioctl` have no safe wrapper; every use is argued below")]
 
 use std::fs::File;
 use std::io;
@@ -12,7 +12,8 @@ use std::process::Command;
 
 use nix::libc;
 use nix::sched::{CpuSet, sched_setaffinity};
-use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
+use nix::sys::prctl::set_pdeathsig;
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::unistd::{Pid, getpid, getppid, setsid, write};
 
 /// What a child does before its first instruction.
@@ -42,10 +43,7 @@ fn run(setup: &BeforeExec, parent: Pid) -> io::Result<()> {
     }
     setsid()?;
     if setup.dies_with_parent {
-        // SAFETY: PR_SET_PDEATHSIG takes a signal number by value and touches no memory of ours.
-        if unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) } != 0 {
-            return Err(io::Error::last_os_error());
-        }
+        set_pdeathsig(Signal::SIGKILL)?;
         if getppid() != parent {
             // The parent ended before the line above: nobody would ever send the signal.
             return Err(io::ErrorKind::BrokenPipe.into());
@@ -74,4 +72,19 @@ pub(super) fn readable(files: &[&File], milliseconds: u8) -> io::Result<Vec<bool
     }
     debug_assert!(files.iter().all(|file| file.as_raw_fd() >= 0));
     Ok(polled.iter().map(|one| one.any().unwrap_or(false)).collect())
+}
+
+/// Brings the loopback of this network namespace up.
+pub(super) fn raise_loopback() -> io::Result<()> {
+    use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
+    let socket = socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?;
+    // SAFETY: `ifreq` is plain data for which all zeroes is a valid value.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    for (to, from) in request.ifr_name.iter_mut().zip(b"lo\0") {
+        *to = from.cast_signed();
+    }
+    request.ifr_ifru.ifru_flags = libc::c_short::try_from(libc::IFF_UP | libc::IFF_RUNNING).unwrap_or(1);
+    // SAFETY: SIOCSIFFLAGS reads one `ifreq`, which lives on this stack and whose name and flags are set.
+    let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }

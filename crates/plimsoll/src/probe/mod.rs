@@ -6,7 +6,6 @@ pub mod cpus;
 mod files;
 pub mod host;
 pub mod readiness;
-pub mod steal;
 
 use std::collections::BTreeMap;
 

@@ -9,8 +9,8 @@ use std::time::Duration;
 use nix::sys::statfs::{TMPFS_MAGIC, statfs};
 
 use super::files::{HostFiles, chosen, kib_value};
-use super::steal::StealMeter;
 use super::{cpus, host};
+use crate::evidence::StealMeter;
 
 /// How long stolen time is watched.
 const STEAL_WATCH: Duration = Duration::from_millis(200);

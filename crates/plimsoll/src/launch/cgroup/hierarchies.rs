@@ -55,6 +55,10 @@ impl Hierarchies {
         self.v1.iter().find(holds).map(|(_, mount)| mount.as_path())
     }
 
+    pub(super) fn v2_beside_v1(&self) -> Option<PathBuf> {
+        self.v2.clone().filter(|_| !self.v1.is_empty())
+    }
+
     pub(super) fn mounts(&self) -> impl Iterator<Item = &Path> {
         self.v1.iter().map(|(_, mount)| mount).chain(&self.v2).map(PathBuf::as_path)
     }

@@ -277,14 +277,15 @@ impl Vessel for QemuVessel {
 }
 
 impl QemuVessel {
-    /// What the process and its machine are doing, in words.
+    /// What the process and its machine are doing, in words. One that has closed its connection is about to end.
     fn state(&mut self) -> String {
-        match self.made.running.as_mut().and_then(Running::ended) {
+        let refused = match self.qmp.status() {
+            Ok(status) => return format!("QEMU is alive and its machine is {status}"),
+            Err(failure) => failure.message,
+        };
+        match self.made.running.as_mut().and_then(|running| running.wait(QUIT_TIME_MAX)) {
             Some(how) => format!("QEMU ended ({how})"),
-            None => match self.qmp.status() {
-                Ok(status) => format!("QEMU is alive and its machine is {status}"),
-                Err(failure) => format!("QEMU is alive and does not answer ({})", failure.message),
-            },
+            None => format!("QEMU is alive and does not answer ({refused})"),
         }
     }
 }

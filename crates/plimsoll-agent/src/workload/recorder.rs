@@ -1,0 +1,97 @@
+//! What units record beside their work: allocated before a slice is timed, emptied after its lead-in.
+
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+use plimsoll_protocol::Evidence;
+
+use super::{About, MetricKind};
+
+/// Latencies are kept to three digits from 1 ns to this; longer ones count as this.
+const LATENCY_NS_MAX: u64 = 60_000_000_000;
+
+/// What a unit may record beside its work.
+#[derive(Debug, Default)]
+pub struct Recorder {
+    /// Latency histograms by name; values in nanoseconds.
+    pub histograms: Vec<(&'static str, Histogram<u64>)>,
+    /// Counters of the workload's own.
+    pub evidence: Vec<Evidence>,
+}
+
+impl Recorder {
+    /// With one empty histogram for each that the workload's percentiles are read from.
+    #[must_use]
+    pub fn new(about: &About) -> Self {
+        let mut names: Vec<&'static str> = Vec::new();
+        for metric in about.metrics {
+            if let MetricKind::Percentile(name, _) = metric.kind
+                && !names.contains(&name)
+            {
+                names.push(name);
+            }
+        }
+        Self::with(&names)
+    }
+
+    /// With one empty histogram for each name.
+    #[must_use]
+    pub fn with(names: &[&'static str]) -> Self {
+        let empty = || Histogram::new_with_bounds(1, LATENCY_NS_MAX, 3).ok();
+        let histograms = names.iter().filter_map(|name| Some((*name, empty()?))).collect();
+        Self { histograms, evidence: Vec::new() }
+    }
+
+    /// Records one latency; without a histogram of this name it is dropped.
+    pub fn record(&mut self, name: &str, latency: Duration) {
+        let nanoseconds = u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX);
+        if let Some((_, histogram)) = self.histograms.iter_mut().find(|(known, _)| *known == name) {
+            histogram.saturating_record(nanoseconds);
+        }
+    }
+
+    /// States a fact about the slice as evidence of source `workload`; the last statement counts.
+    pub fn note(&mut self, name: &str, unit: &str, value: f64) {
+        match self.evidence.iter_mut().find(|row| row.name == name) {
+            Some(row) => row.value = value,
+            None => self.evidence.push(Evidence {
+                source: "workload".to_owned(),
+                name: name.to_owned(),
+                unit: unit.to_owned(),
+                value,
+            }),
+        }
+    }
+
+    /// Forgets what was recorded and keeps the memory.
+    pub fn reset(&mut self) {
+        for (_, histogram) in &mut self.histograms {
+            histogram.reset();
+        }
+        self.evidence.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn latencies_beyond_a_minute_and_of_unknown_names_do_no_harm() {
+        let mut recorder = Recorder::with(&["latency"]);
+        recorder.record("latency", Duration::from_secs(3600));
+        recorder.record("other", Duration::from_secs(1));
+        assert_eq!(recorder.histograms[0].1.len(), 1);
+        assert!(recorder.histograms[0].1.max() >= LATENCY_NS_MAX);
+    }
+
+    #[test]
+    fn a_reset_recorder_is_empty() {
+        let mut recorder = Recorder::with(&["latency"]);
+        recorder.record("latency", Duration::from_millis(1));
+        recorder.note("kind", "1", 1.0);
+        recorder.reset();
+        assert!(recorder.histograms[0].1.is_empty());
+        assert!(recorder.evidence.is_empty());
+    }
+}

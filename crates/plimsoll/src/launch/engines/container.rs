@@ -1,0 +1,287 @@
+//! What the container engines share: one root that all of them put below their overlay, one configuration, one way to
+//! launch. An engine adds its [`Runtime`], which is data.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::environment::{Layer as LayerChoice, OptionAbout, Values};
+use crate::launch::bundle::DATA_PATH;
+use crate::launch::cage::{Plan, Shell, asked_of_this_kernel, filesystem_of};
+use crate::launch::enclosure::{self, EMPTY_CGROUP, Enclosure, Overlay, Sandbox, Then};
+use crate::launch::journal::{Entry, Resource};
+use crate::launch::oci::{Container, Data, config};
+use crate::launch::process::{find_program, run_tool};
+use crate::launch::trial::can_enclose;
+use crate::launch::{LaunchOrder, Layer, Place, Usability, Vessel};
+use crate::sample::Failure;
+
+/// How long a program may take to say its version.
+pub(super) const VERSION_BOUND: Duration = Duration::from_secs(1);
+
+/// Options that every container engine takes.
+pub(super) const NET: OptionAbout = OptionAbout {
+    key: "net",
+    values: Values::OneOf(&["none", "host"]),
+    default: "none",
+    meaning: "network: a loopback of its own, or the host's network",
+};
+pub(super) const DISK: OptionAbout = OptionAbout {
+    key: "disk",
+    values: Values::OneOf(&["overlay", "volume", "tmpfs"]),
+    default: "overlay",
+    meaning: "where data lie: the container's writable layer, a directory of the host, or memory",
+};
+pub(super) const SECCOMP: OptionAbout = OptionAbout {
+    key: "seccomp",
+    values: Values::OneOf(&["default", "off"]),
+    default: "default",
+    meaning: "whether system calls are filtered",
+};
+
+/// What starts a container, as data.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Runtime {
+    /// The runtime's program; `None` for our own container.
+    pub(super) program: Option<PathBuf>,
+    /// Arguments before `--root`.
+    pub(super) flags: Vec<String>,
+    /// Whether the container's processes run on the host's kernel.
+    pub(super) shares_kernel: bool,
+    /// Mounts that it cannot bear.
+    pub(super) unmount: Vec<PathBuf>,
+    /// Facts and labels of every environment of it.
+    pub(super) facts: BTreeMap<String, String>,
+    pub(super) labels: Vec<String>,
+    /// What the runtime itself may use on top of the memory limit, bytes.
+    pub(super) memory_extra_bytes: u64,
+}
+
+/// Opens a container engine.
+pub(super) fn open(place: &Arc<Place>, choice: &LayerChoice, runtime: Runtime) -> Result<Box<dyn Layer>, Failure> {
+    let (lower, entry) = lower(place)?;
+    Ok(Box::new(Containers { place: Arc::clone(place), choice: choice.clone(), runtime, lower, entry }))
+}
+
+/// The root below every overlay, written once per run by whoever comes first.
+fn lower(place: &Place) -> Result<(PathBuf, Option<Entry>), Failure> {
+    let path = place.data.join(format!("{}-root", place.run));
+    if path.exists() {
+        return Ok((path, None));
+    }
+    let entry = place.journal.note(Resource::Directory { path: path.clone() })?;
+    place.bundle.write_folder(&path)?;
+    Ok((path, Some(entry)))
+}
+
+struct Containers {
+    place: Arc<Place>,
+    choice: LayerChoice,
+    runtime: Runtime,
+    lower: PathBuf,
+    entry: Option<Entry>,
+}
+
+impl Layer for Containers {
+    fn launch(&mut self, order: &LaunchOrder) -> Result<Box<dyn Vessel>, Failure> {
+        if !self.lower.exists() {
+            (self.lower, self.entry) = lower(&self.place)?;
+        }
+        let place = &self.place;
+        let mut shell = Shell::make(place, order, self.runtime.memory_extra_bytes)?;
+        let folders = Folders::make(place, order, &mut shell)?;
+        let container = self.container(&folders, shell.pen.as_ref().map(|pen| format!("{}/c", pen.path())));
+        let text = config(&container).to_string();
+        std::fs::write(folders.bundle.join("config.json"), text)?;
+        let enclosure = self.enclosure(&folders, &order.name, shell.pen.is_none());
+        let plan = Plan {
+            program: place.executable()?.to_owned(),
+            argv0: Some("plimsoll".to_owned()),
+            args: enclosure::arguments(&enclosure)?.to_vec(),
+            data_dir: DATA_PATH.to_owned(),
+            asked: self.asked(),
+            facts: self.runtime.facts.clone(),
+            labels: self.labels(),
+            container: self.leftover(&folders, &order.name),
+        };
+        Ok(Box::new(shell.start(place, plan)?))
+    }
+
+    fn close(&mut self) -> Result<(), Failure> {
+        self.entry.take().map_or(Ok(()), |entry| self.place.journal.undo(entry))
+    }
+}
+
+impl Containers {
+    fn own_network(&self) -> bool {
+        self.choice.option("net") == "none"
+    }
+
+    fn seccomp(&self) -> bool {
+        self.choice.option("seccomp") != "off"
+    }
+
+    fn container(&self, folders: &Folders, cgroup: Option<String>) -> Container {
+        let data = match self.choice.option("disk") {
+            "volume" => Data::Volume(folders.volume.clone()),
+            "tmpfs" => Data::Memory,
+            _ => Data::Overlay,
+        };
+        Container {
+            root: folders.overlay.root.clone(),
+            cgroup: Some(cgroup.unwrap_or_else(|| EMPTY_CGROUP.to_owned())),
+            data,
+            // Our own container gets its namespace from the enclosure, which brings the loopback up.
+            own_network: self.runtime.program.is_some() && self.own_network(),
+            network_is_ours: self.own_network(),
+            seccomp: self.seccomp(),
+            user_namespace: !self.place.root,
+        }
+    }
+
+    fn enclosure(&self, folders: &Folders, name: &str, without_cgroups: bool) -> Enclosure {
+        let then = match &self.runtime.program {
+            Some(program) => Then::Exec { program: program.clone(), args: self.runtime.arguments(folders, name) },
+            None => Then::Container(Sandbox {
+                bundle: folders.bundle.clone(),
+                state: folders.state.clone(),
+                id: name.to_owned(),
+                own_network: self.own_network(),
+                seccomp: self.seccomp(),
+                without_cgroups,
+            }),
+        };
+        Enclosure {
+            user_namespace: !self.place.root,
+            unmount: self.runtime.unmount.clone(),
+            overlay: Some(folders.overlay.clone()),
+            then,
+        }
+    }
+
+    fn labels(&self) -> Vec<String> {
+        let mut labels = vec![format!("net={}", self.choice.option("net"))];
+        labels.extend(self.runtime.labels.iter().cloned());
+        if self.choice.option("disk") == "tmpfs" {
+            labels.push("memory".to_owned());
+        }
+        labels
+    }
+
+    fn asked(&self) -> BTreeMap<String, String> {
+        if !self.runtime.shares_kernel {
+            return BTreeMap::new();
+        }
+        let mut asked = asked_of_this_kernel();
+        let data = match self.choice.option("disk") {
+            "volume" => filesystem_of(&self.place.data),
+            kind => Some(kind.to_owned()),
+        };
+        asked.insert("root_filesystem".to_owned(), "overlay".to_owned());
+        asked.extend(data.map(|kind| ("data_filesystem".to_owned(), kind)));
+        asked
+    }
+
+    /// What the runtime leaves behind when it is killed.
+    fn leftover(&self, folders: &Folders, name: &str) -> Option<Resource> {
+        let runtime = self.runtime.program.clone()?;
+        Some(Resource::OciContainer { runtime, root: folders.state.clone(), id: name.to_owned() })
+    }
+}
+
+impl Runtime {
+    fn arguments(&self, folders: &Folders, id: &str) -> Vec<String> {
+        let text = |path: &Path| path.display().to_string();
+        let run = ["--root".to_owned(), text(&folders.state), "run".to_owned(), "--bundle".to_owned()];
+        let run = run.into_iter().chain([text(&folders.bundle), id.to_owned()]);
+        self.flags.iter().cloned().chain(run).collect()
+    }
+}
+
+/// The folders of one launch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Folders {
+    /// In the scratch: configuration and the runtime's state.
+    bundle: PathBuf,
+    state: PathBuf,
+    /// On the disk under test.
+    overlay: Overlay,
+    volume: PathBuf,
+}
+
+impl Folders {
+    fn of(place: &Place, name: &str) -> Self {
+        let (bundle, data) = (place.scratch.join(name), place.data.join(name));
+        let overlay = Overlay {
+            lower: place.data.join(format!("{}-root", place.run)),
+            upper: data.join("upper"),
+            work: data.join("work"),
+            root: data.join("root"),
+        };
+        Self { state: bundle.join("state"), bundle, overlay, volume: data.join("volume") }
+    }
+
+    fn make(place: &Place, order: &LaunchOrder, shell: &mut Shell) -> Result<Self, Failure> {
+        let folders = Self::of(place, &order.name);
+        shell.folder(&folders.bundle)?;
+        shell.folder(&place.data.join(&order.name))?;
+        let inner =
+            [&folders.state, &folders.overlay.upper, &folders.overlay.work, &folders.overlay.root, &folders.volume];
+        for folder in inner {
+            std::fs::create_dir(folder)
+                .map_err(|error| Failure::from(error).while_doing(&folder.display().to_string()))?;
+        }
+        Ok(folders)
+    }
+}
+
+/// Where a runtime's program lies.
+///
+/// # Errors
+/// When it is not installed; says how to install it.
+pub(super) fn program(name: &str, engine: &str) -> Result<PathBuf, Failure> {
+    find_program(name)
+        .ok_or_else(|| Failure::launch(format!("{name} is not installed; install it with `plimsoll setup {engine}`")))
+}
+
+/// Whether a runtime can be used: root, the program, an enclosure. `labels` may look at the program further.
+pub(super) fn probe_runtime(
+    name: &str,
+    engine: &str,
+    labels: impl FnOnce(&Path) -> Result<Vec<String>, Failure>,
+) -> Usability {
+    let Some(program) = find_program(name) else {
+        return Usability::no(format!("{name} is not installed"), format!("plimsoll setup {engine}"));
+    };
+    if !nix::unistd::geteuid().is_root() {
+        return Usability::no(format!("{name} is used with root only"), "run as root, or use `sandbox`");
+    }
+    let found = can_enclose().and_then(|()| Ok((version(&program)?, labels(&program)?)));
+    match found {
+        Ok((version, labels)) => {
+            let details = [("program", program.display().to_string()), ("version", version)];
+            Usability::Usable { details: details.map(|(name, value)| (name.to_owned(), value)).into(), labels }
+        }
+        Err(failure) => Usability::Unusable { why: failure.message, remedy: None },
+    }
+}
+
+/// The first line that a program says about its version.
+pub(super) fn version(program: &Path) -> Result<String, Failure> {
+    let output = run_tool(&[&program.display().to_string(), "--version"], VERSION_BOUND, crate::interrupt::requested)?;
+    let line = output.stdout.lines().next().unwrap_or_default().trim().to_owned();
+    if output.code == Some(0) && !line.is_empty() {
+        return Ok(line);
+    }
+    Err(Failure::launch(format!("{} does not run: {}", program.display(), output.stderr.trim())))
+}
+
+/// A runtime's whole command line with the folders' names instead of paths.
+#[cfg(test)]
+pub(super) fn arguments_for_a_test(runtime: &Runtime) -> String {
+    let place = |name: &str| PathBuf::from(name);
+    let overlay = Overlay { lower: place(""), upper: place(""), work: place(""), root: place("") };
+    let (bundle, state) = (place("SCRATCH/NAME"), place("SCRATCH/NAME/state"));
+    runtime.arguments(&Folders { bundle, state, overlay, volume: place("") }, "NAME").join(" ")
+}
