@@ -44,8 +44,8 @@ impl Effect {
     pub(super) fn sentences(&self) -> Vec<String> {
         let blocks = self.pairs.len() + (self.not_measured + self.native_failed + self.too_few_samples) as usize;
         let reasons = [
-            (self.not_measured, "nothing measured here"),
-            (self.native_failed, "a native failed"),
+            (self.not_measured, "gave no value"),
+            (self.native_failed, "a native gave no value"),
             (self.too_few_samples, "too few samples for this percentile"),
         ];
         let counted = reasons.into_iter().filter(|(count, _)| *count > 0);

@@ -63,9 +63,9 @@ pub struct Design {
     pub seconds: f64,
     /// Which adjustment for many comparisons ran: `holm`.
     pub adjustment: String,
-    /// Slices spoiled, by environment.
+    /// Measured slices spoiled, by environment (`native#1`, `native#2` for the two natives).
     pub spoiled: BTreeMap<String, u32>,
-    /// Warm-ups whose last two slices differ by more than 10 %: "environment: workload (blocks 1, 4)".
+    /// Warm-ups whose last two slices differ by more than 10 %: "environment: workload (2 blocks)".
     pub not_steady: Vec<String>,
 }
 

@@ -1,12 +1,12 @@
 //! The run as a whole: what it was, its design in numbers, and what failed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use super::cells::Arranged;
 use super::family::ADJUSTMENT;
 use super::findings::{Design, MishapFindings, RunFindings};
 use super::warmth::not_steady;
-use crate::sample::{MishapRecord, Phase, RunRecord, StopReason};
+use crate::sample::{Arm, MishapRecord, Phase, RunRecord, StopReason};
 
 /// Why a run ended whose file does not say.
 const KILLED: &str = "killed";
@@ -66,15 +66,13 @@ fn seconds(record: &RunRecord) -> f64 {
     requests.reduce(f64::min).map_or(0.0, |start| (end - start).max(0.0))
 }
 
-/// Measured slices that a host-wide cause spoiled, by environment; both natives together.
+/// Measured slices that a host-wide cause spoiled, by arm.
 fn spoiled(record: &RunRecord) -> BTreeMap<String, u32> {
-    let environments: BTreeMap<u64, u32> =
-        record.launches.iter().map(|launch| (launch.id, launch.arm.environment)).collect();
+    let arms: HashMap<u64, &Arm> = record.launches.iter().map(|launch| (launch.id, &launch.arm)).collect();
     let mut spoiled = BTreeMap::new();
     for bundle in record.slices.iter().filter(|it| it.slice.phase == Phase::Measured && it.slice.spoiled.is_some()) {
-        let environment = environments.get(&bundle.slice.launch);
-        let name = environment.and_then(|position| record.plan.environments.get(*position as usize));
-        *spoiled.entry(name.map_or("?", String::as_str).to_owned()).or_insert(0) += 1;
+        let Some(arm) = arms.get(&bundle.slice.launch) else { continue };
+        *spoiled.entry(record.arm_name(arm)).or_insert(0) += 1;
     }
     spoiled
 }

@@ -124,7 +124,7 @@ fn a_block_whose_native_failed_is_left_out_for_that_workload_and_counted() {
     for found in &findings.comparisons {
         let was_hit = found.workload == "cpu.w0";
         assert_eq!(found.blocks, if was_hit { 4 } else { 5 });
-        let sentence = "1 of 5 blocks left out: a native failed".to_owned();
+        let sentence = "1 of 5 blocks left out: a native gave no value".to_owned();
         assert_eq!(found.labels.contains(&sentence), was_hit, "{found:?}");
     }
     assert_eq!(findings.control[0].blocks, 4);
@@ -140,7 +140,7 @@ fn a_launch_that_stopped_half_way_through_its_slices_has_no_value() {
     record.slices.remove(last);
     let findings = analyse(&record);
     assert_eq!(findings.comparisons.iter().map(|it| it.blocks).collect::<Vec<_>>(), [4, 5]);
-    assert!(findings.comparisons[0].labels.contains(&"1 of 5 blocks left out: nothing measured here".to_owned()));
+    assert!(findings.comparisons[0].labels.contains(&"1 of 5 blocks left out: gave no value".to_owned()));
 }
 
 #[test]
@@ -272,6 +272,14 @@ fn spoiled_slices_are_left_out_and_counted() {
     assert!(close(only(&findings).cost, 0.0));
     assert_eq!(only(&findings).slices, 18);
     assert_eq!(findings.design.spoiled, BTreeMap::from([("environment1".to_owned(), 2)]));
+    record
+        .slices
+        .iter_mut()
+        .filter(|it| it.slice.launch == 2)
+        .for_each(|it| it.slice.spoiled = Some("swap".to_owned()));
+    let findings = analyse(&record);
+    assert_eq!(findings.design.spoiled["native#2"], 4);
+    assert_eq!(only(&findings).blocks, 4, "a native without a sound slice has no value");
 }
 
 #[test]
@@ -397,7 +405,7 @@ fn a_warm_up_that_was_not_steady_is_listed_with_its_blocks() {
             record.slices.push(bundle);
         }
     }
-    assert_eq!(analyse(&record).design.not_steady, ["environment1: cpu.w0 (blocks 1, 3)"]);
+    assert_eq!(analyse(&record).design.not_steady, ["environment1: cpu.w0 (2 blocks)"]);
 }
 
 #[test]

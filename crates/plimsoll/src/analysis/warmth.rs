@@ -6,12 +6,12 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::cells::Arranged;
-use crate::sample::{Phase, RunRecord, SliceRecord};
+use crate::sample::{Arm, Phase, RunRecord, SliceRecord};
 
 /// Relative difference of two slices up to which they count as the same.
 const STEADY_DIFFERENCE_MAX: f64 = 0.10;
 
-/// `environment: workload (blocks 1, 4)`, in the plan's order.
+/// `environment: workload (2 blocks)`, in the plan's order.
 pub(super) fn not_steady(arranged: &Arranged<'_>) -> Vec<String> {
     let record = arranged.record;
     let launches: HashMap<u64, _> = record.launches.iter().map(|launch| (launch.id, launch)).collect();
@@ -26,11 +26,10 @@ pub(super) fn not_steady(arranged: &Arranged<'_>) -> Vec<String> {
         }
     }
     let sentence = |((environment, replica, workload), blocks): (&(u32, u32, usize), &BTreeSet<u32>)| {
-        let arm = crate::sample::Arm { environment: *environment, replica: *replica };
-        let blocks: Vec<String> = blocks.iter().map(ToString::to_string).collect();
+        let arm = Arm { environment: *environment, replica: *replica };
         let word = if blocks.len() == 1 { "block" } else { "blocks" };
         let workload = &record.plan.workloads[*workload].name;
-        format!("{}: {workload} ({word} {})", record.arm_name(&arm), blocks.join(", "))
+        format!("{}: {workload} ({} {word})", record.arm_name(&arm), blocks.len())
     };
     found.iter().map(sentence).collect()
 }
