@@ -3,6 +3,7 @@
 use anyhow::Result;
 use clap::Args;
 use plimsoll::launch::journal::Journal;
+use plimsoll::setup;
 
 use super::exit;
 
@@ -17,6 +18,11 @@ pub(super) fn clean(arguments: &CleanArguments) -> Result<u8> {
     let abandoned = Journal::abandoned(&Journal::directory())?;
     if abandoned.is_empty() {
         println!("nothing to clean: no killed run left anything behind");
+    }
+    if !arguments.dry_run
+        && let Some(path) = setup::remove_leftovers()?
+    {
+        println!("removed {}, left by a setup that was killed", path.display());
     }
     let mut code = exit::DONE;
     for journal in abandoned {

@@ -9,6 +9,7 @@
 pub mod bundle;
 mod cage;
 pub mod cgroup;
+mod clocks;
 pub mod enclosure;
 pub mod engines;
 mod expectation;

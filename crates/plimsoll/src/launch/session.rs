@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use plimsoll_protocol::{
-    FrameError, NestOrder, Observation, Reply, Request, SliceOrder, SliceReport, WorkloadOrder, read_frame, write_frame,
+    FrameError, NestOrder, Observation, Reply, Request, SliceOrder, WorkloadOrder, read_frame, write_frame,
 };
 
 use super::Vessel;
+use super::clocks::Clocks;
 use crate::clock;
 use crate::evidence::{StealMeter, StealReading};
 use crate::rounds::{Session, Slice};
@@ -23,11 +24,6 @@ const SLICE_WAIT: Duration = Duration::from_secs(120);
 const ANSWER_WAIT: Duration = Duration::from_secs(30);
 /// How long an agent may take to say goodbye; then it is ended.
 const GOODBYE_WAIT: Duration = Duration::from_secs(2);
-/// Clocks inside and outside may differ by this share of a slice...
-const CLOCK_SHARE_MAX: f64 = 0.02;
-/// ...plus this, for the way of the messages.
-const CLOCK_SECONDS_MAX: f64 = 0.05;
-
 /// The real session over a vessel.
 pub(super) struct LiveSession {
     vessel: Box<dyn Vessel>,
@@ -35,6 +31,7 @@ pub(super) struct LiveSession {
     /// `None` where the host's counters cannot be read; then no slice is spoiled and no row is written.
     meter: Option<StealMeter>,
     steal_share_max: f64,
+    clocks: Clocks,
     parked: bool,
     gone: bool,
 }
@@ -43,7 +40,7 @@ impl LiveSession {
     pub(super) fn new(vessel: Box<dyn Vessel>, cpus: &[u32], steal_share_max: f64) -> Self {
         let data_dir = vessel.data_dir();
         let meter = StealMeter::open(cpus).ok();
-        Self { vessel, data_dir, meter, steal_share_max, parked: false, gone: false }
+        Self { vessel, data_dir, meter, steal_share_max, clocks: Clocks::default(), parked: false, gone: false }
     }
 
     pub(super) fn vessel(&self) -> &dyn Vessel {
@@ -111,21 +108,6 @@ impl LiveSession {
         let words = diagnosis.words.trim();
         Failure::new(cause, if words.is_empty() { what } else { format!("{what}; {words}") })
     }
-
-    /// The agent's clock against ours: a slice cannot be longer inside than outside, and the whole handling of the
-    /// request must take the same time by both.
-    fn check_clock(report: &SliceReport, outside: f64) -> Result<(), Failure> {
-        let allowed = outside * CLOCK_SHARE_MAX + CLOCK_SECONDS_MAX;
-        let difference = (outside - report.handled_seconds).abs();
-        if report.seconds <= report.handled_seconds && difference <= allowed {
-            return Ok(());
-        }
-        let (inside, handled) = (report.seconds, report.handled_seconds);
-        let message = format!(
-            "the clocks disagree: {handled:.3} s inside (of which {inside:.3} s timed), {outside:.3} s outside"
-        );
-        Err(Failure::new(Cause::Clock, message))
-    }
 }
 
 impl Session for LiveSession {
@@ -147,7 +129,7 @@ impl Session for LiveSession {
         let seconds_outside = started.elapsed().as_secs_f64();
         let counted = self.meter.as_mut().and_then(StealMeter::end);
         let Reply::Slice(report) = reply else { return Err(unexpected("slice", &reply)) };
-        Self::check_clock(&report, seconds_outside)?;
+        self.clocks.compare(&report, seconds_outside)?;
         Ok(Slice {
             work: report.work,
             seconds_inside: report.seconds,

@@ -43,6 +43,7 @@ impl Listener for SoFar {
                 evidence_inside: Vec::new(),
                 evidence_host: Vec::new(),
             }),
+            Event::Mishap(mishap) => record.mishaps.push(mishap.clone()),
             _ => {}
         }
         Ok(())
