@@ -5,6 +5,7 @@
 //! opens no file and knows no engine. One format, one file; the table is [`FORMATS`].
 
 mod advice;
+mod bars;
 mod csv;
 #[cfg(test)]
 mod fixture;
@@ -13,6 +14,7 @@ mod json;
 pub mod live;
 mod markdown;
 mod page;
+mod paper;
 mod plan_text;
 mod plot;
 mod text;
