@@ -17,6 +17,7 @@ mod page;
 mod paper;
 mod plan_text;
 mod plot;
+mod standing;
 mod text;
 pub mod units;
 mod words;
@@ -29,6 +30,7 @@ pub use json::Json;
 pub use live::{Current, Live, Progress};
 pub use markdown::Markdown;
 pub use plan_text::{PlanText, write_plan};
+pub use standing::standing_lines;
 pub use text::Text;
 
 use crate::analysis::Findings;
@@ -53,4 +55,28 @@ pub const FORMATS: &[&dyn Format] = &[&Text::PLAIN, &Json, &Markdown, &Csv, &Htm
 #[must_use]
 pub fn format(name: &str) -> Option<&'static dyn Format> {
     FORMATS.iter().copied().find(|format| format.name() == name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_can_be_analysed_and_written_in_every_format() {
+        let record = fixture::record();
+        let findings = crate::analysis::analyse(&record);
+        for format in FORMATS {
+            let mut bytes = Vec::new();
+            format.write(&findings, &record, &mut bytes).unwrap();
+            assert!(bytes.ends_with(b"\n"), "{}", format.name());
+        }
+    }
+
+    #[test]
+    fn every_format_is_found_by_its_name() {
+        let names: Vec<&str> = FORMATS.iter().map(|format| format.name()).collect();
+        assert_eq!(names, ["text", "json", "markdown", "csv", "html"]);
+        assert!(names.iter().all(|name| format(name).is_some_and(|format| format.name() == *name)));
+        assert!(format("pdf").is_none());
+    }
 }
