@@ -6,6 +6,7 @@
 
 mod advice;
 mod bars;
+mod counted;
 mod csv;
 #[cfg(test)]
 mod fixture;

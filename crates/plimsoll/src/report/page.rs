@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
+use super::counted::Counted;
 use super::words::{self, Tone, clean};
 use super::{advice, units};
 use crate::analysis::Findings;
@@ -75,6 +76,8 @@ pub(super) struct Panel {
     pub(super) rows: Vec<Row>,
     /// Sentences about single figures.
     pub(super) notes: Vec<String>,
+    /// What was counted around the slices.
+    pub(super) counted: Option<Counted>,
 }
 
 /// One environment in a panel.
@@ -227,6 +230,7 @@ fn panel(cells: &[&Comparison], about: &About<'_>) -> Panel {
         better: if first.better == "lower" { "lower is better" } else { "higher is better" }.to_owned(),
         rows,
         notes: cells.iter().flat_map(|cell| advice::notes(cell, about.labels(&cell.environment))).collect(),
+        counted: Counted::of(cells),
     }
 }
 
