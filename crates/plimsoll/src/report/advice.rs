@@ -40,7 +40,8 @@ fn alarms(findings: &Findings) -> Vec<String> {
         .filter(|control| control.headline && words::control_verdict(control).1 == Tone::Alarm)
         .map(|control| {
             format!(
-                "The control failed on {}: native against itself differs by {}. Read this workload's numbers with care.",
+                "The control failed on {}: native against itself differs by {}. By chance \
+                 this happens to 1 control in 20; read this workload's numbers with care.",
                 workload_with_point(control),
                 units::cost_with_interval(control.cost, control.cost_ci95)
             )
