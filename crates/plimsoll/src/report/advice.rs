@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 
 use super::page::{Sentence, spoiled, workload_with_point};
 use super::units;
-use super::words::{self, AUTOCORRELATED, BLOCKS_FOR_A_VERDICT, EMULATED, HEAVY_TAIL, Tone, clean};
+use super::words::{
+    self, AUTOCORRELATED, BLOCKS_FOR_A_VERDICT, EMULATED, EXPLORATORY, HEAVY_TAIL, SPOILED, Tone, clean,
+};
 use crate::analysis::Findings;
 use crate::analysis::findings::{Comparison, Verdict};
 
@@ -38,7 +40,8 @@ fn alarms(findings: &Findings) -> Vec<String> {
         .filter(|control| control.headline && words::control_verdict(control).1 == Tone::Alarm)
         .map(|control| {
             format!(
-                "The control failed on {}: native against itself differs by {}. Read this workload's numbers with care.",
+                "The control failed on {}: native against itself differs by {}. By chance \
+                 this happens to 1 control in 20; read this workload's numbers with care.",
                 workload_with_point(control),
                 units::cost_with_interval(control.cost, control.cost_ci95)
             )
@@ -198,21 +201,26 @@ fn open_cells<'a>(findings: &'a Findings, spoiled: &BTreeSet<&str>) -> Vec<&'a C
     findings.comparisons.iter().filter(open).filter(real).collect()
 }
 
-/// Sentences about one figure.
-pub(super) fn notes(cell: &Comparison) -> Vec<String> {
-    let name = clean(&cell.environment);
-    let has = |wanted: &str| cell.labels.iter().any(|label| label == wanted);
-    let mut notes = Vec::new();
-    if has(HEAVY_TAIL) {
-        let typical = cell.cost_typical.map_or_else(
-            || units::NO_NUMBER.to_owned(),
-            |typical| units::cost_with_interval(typical, cell.cost_typical_ci95),
-        );
-        let average = units::cost(cell.cost);
-        notes.push(format!("{name}, heavy tail: typical cost {typical}, average cost {average}."));
+/// Sentences about one figure: whatever its labels say beyond those of its environment.
+pub(super) fn notes(cell: &Comparison, of_environment: &[String]) -> Vec<String> {
+    let name = match cell.environment.as_str() {
+        "native#2" => "control".to_owned(),
+        other => clean(other),
+    };
+    let own = cell.labels.iter().filter(|label| !of_environment.contains(label));
+    own.filter_map(|label| note(cell, label)).map(|note| format!("{name}: {note}.")).collect()
+}
+
+fn note(cell: &Comparison, label: &str) -> Option<String> {
+    match label {
+        HEAVY_TAIL => {
+            let typical = cell.cost_typical?;
+            let typical = units::cost_with_interval(typical, cell.cost_typical_ci95);
+            Some(format!("heavy tail: typical cost {typical}, average cost {}", units::cost(cell.cost)))
+        }
+        AUTOCORRELATED => Some("blocks in a row resemble each other, so the interval was made wider".to_owned()),
+        EXPLORATORY | EMULATED => None,
+        spoiled if spoiled.starts_with(SPOILED) => None,
+        other => Some(clean(other)),
     }
-    if has(AUTOCORRELATED) {
-        notes.push(format!("{name}: blocks in a row resemble each other, so its interval was made wider."));
-    }
-    notes
 }

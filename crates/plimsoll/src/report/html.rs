@@ -46,6 +46,7 @@ fn rendered(findings: &Findings) -> Result<String, minijinja::Error> {
     engine.set_auto_escape_callback(|_| AutoEscape::Html);
     engine.set_trim_blocks(true);
     engine.set_lstrip_blocks(true);
+    engine.set_keep_trailing_newline(true);
     // A number and its percent sign stay on one line.
     engine.add_filter("whole", |text: String| text.replace(" %", "\u{a0}%"));
     for (name, template) in TEMPLATES {
@@ -301,28 +302,6 @@ mod tests {
         for row in Page::of(&findings).families.iter().flat_map(|family| &family.headline).flat_map(|panel| &panel.rows)
         {
             assert!(text.contains(&row.cost) && text.contains(&row.verdict), "{row:?}");
-        }
-    }
-}
-#[cfg(test)]
-mod dump {
-    use super::*;
-    use crate::report::fixture;
-    #[test]
-    fn dump() {
-        std::fs::create_dir_all("/tmp/report/out").unwrap();
-        for (name, findings) in [
-            ("rich", fixture::rich()),
-            ("two", fixture::two_blocks()),
-            ("empty", fixture::empty()),
-            ("hostile", fixture::hostile()),
-        ] {
-            std::fs::write(format!("/tmp/report/out/{name}.html"), fixture::written(&Html, &findings)).unwrap();
-            std::fs::write(
-                format!("/tmp/report/out/{name}.txt"),
-                fixture::written(&crate::report::Text { width: 100, colour: true }, &findings),
-            )
-            .unwrap();
         }
     }
 }

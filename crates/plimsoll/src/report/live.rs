@@ -3,12 +3,10 @@
 //! Events happen between slices, never during one, so nothing is drawn while anything is measured; there is no thread
 //! and no timer here. Costs so far come from whoever is handed in as [`Current`]: this module computes none.
 
-use std::fmt;
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
 
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle, TermLike};
-
+use super::bars::{Bars, Shared, write_line};
 use super::units;
 use super::words::clean;
 use crate::clock::RunClock;
@@ -35,8 +33,6 @@ pub enum Progress {
     Quiet,
 }
 
-type Shared = Arc<Mutex<Box<dyn Write + Send>>>;
-
 /// The progress of one run.
 pub struct Live {
     steps: Steps,
@@ -51,12 +47,6 @@ enum Screen {
     Terminal(Bars),
     Lines(Shared),
     Quiet,
-}
-
-struct Bars {
-    all: MultiProgress,
-    bar: ProgressBar,
-    costs: Vec<ProgressBar>,
 }
 
 impl Live {
@@ -104,7 +94,7 @@ impl Live {
         let blocks = units::count(self.steps.blocks_done, "block");
         let mishaps =
             if self.mishaps == 0 { String::new() } else { format!(", {}", units::count(self.mishaps, "mishap")) };
-        let line = format!("{blocks} in {}{mishaps} ({})", units::duration(self.clock.seconds()), reason.name());
+        let line = format!("{blocks} in {}{mishaps} ({})", whole(self.clock.seconds()), reason.name());
         if let Screen::Terminal(bars) = &self.screen {
             bars.clear()?;
         }
@@ -116,8 +106,7 @@ impl Live {
         let line = format!("block {}/{}: {doing}{}", self.steps.block, self.steps.blocks, self.times());
         match &self.screen {
             Screen::Terminal(bars) => {
-                bars.bar.set_message(line);
-                bars.bar.set_position(self.steps.in_block);
+                bars.doing(line, self.steps.in_block);
                 Ok(())
             }
             Screen::Lines(writer) => write_line(writer, &line),
@@ -128,7 +117,7 @@ impl Live {
     /// Prints a line that stays.
     fn keep(&self, line: &str) -> io::Result<()> {
         match &self.screen {
-            Screen::Terminal(bars) => bars.all.println(line),
+            Screen::Terminal(bars) => bars.keep(line),
             Screen::Lines(writer) => write_line(writer, line),
             Screen::Quiet => Ok(()),
         }
@@ -150,8 +139,8 @@ impl Live {
     fn times(&self) -> String {
         let elapsed = self.clock.seconds();
         let left = self.steps.seconds_left(elapsed);
-        let left = left.map_or_else(String::new, |left| format!(", about {} left", units::duration(round(left))));
-        format!(" [{}{left}]", units::duration(round(elapsed)))
+        let left = left.map_or_else(String::new, |left| format!(", about {} left", whole(left)));
+        format!(" [{}{left}]", whole(elapsed))
     }
 
     fn step(&mut self, event: &Event) -> io::Result<()> {
@@ -166,7 +155,7 @@ impl Live {
             Event::Sliced(bundle) => {
                 self.steps.in_block += u64::from(bundle.slice.phase == Phase::Measured);
                 if let Screen::Terminal(bars) = &self.screen {
-                    bars.bar.set_position(self.steps.in_block);
+                    bars.reached(self.steps.in_block);
                 }
                 Ok(())
             }
@@ -250,125 +239,25 @@ impl Steps {
 }
 
 /// Whole seconds: a running time with milliseconds only flickers.
-fn round(seconds: f64) -> f64 {
-    seconds.max(0.0).ceil()
-}
-
-fn write_line(writer: &Shared, line: &str) -> io::Result<()> {
-    let mut writer = lock(writer)?;
-    writeln!(writer, "{line}")?;
-    writer.flush()
-}
-
-fn lock(writer: &Shared) -> io::Result<std::sync::MutexGuard<'_, Box<dyn Write + Send>>> {
-    writer.lock().map_err(|_| io::Error::other("the writer of the progress is broken"))
-}
-
-impl Bars {
-    fn new(writer: Shared, width: u16, per_block: u64) -> Self {
-        let terminal = Box::new(Terminal { writer, width });
-        let all = MultiProgress::with_draw_target(ProgressDrawTarget::term_like(terminal));
-        let bar = all.add(ProgressBar::new(per_block.max(1)));
-        bar.set_style(style("{bar:20.cyan/dim} {wide_msg}").progress_chars("━╸─"));
-        Self { all, bar, costs: Vec::new() }
-    }
-
-    fn show(&mut self, lines: &[String]) {
-        while self.costs.len() < lines.len() {
-            let line = self.all.add(ProgressBar::new(1));
-            line.set_style(style("  {wide_msg}"));
-            self.costs.push(line);
-        }
-        for (bar, text) in self.costs.iter().zip(lines.iter().map(String::as_str).chain(std::iter::repeat(""))) {
-            bar.set_message(text.to_owned());
-        }
-    }
-
-    fn clear(&self) -> io::Result<()> {
-        for bar in self.costs.iter().chain([&self.bar]) {
-            bar.finish_and_clear();
-        }
-        self.all.clear()
-    }
-}
-
-/// A template that is wrong would be a bug of ours; the default style still shows the run.
-fn style(template: &str) -> ProgressStyle {
-    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_spinner())
-}
-
-/// A given writer as a terminal.
-struct Terminal {
-    writer: Shared,
-    width: u16,
-}
-
-impl fmt::Debug for Terminal {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "Terminal({})", self.width)
-    }
-}
-
-impl Terminal {
-    fn put(&self, text: &str) -> io::Result<()> {
-        lock(&self.writer)?.write_all(text.as_bytes())
-    }
-
-    fn cursor(&self, by: usize, letter: char) -> io::Result<()> {
-        if by == 0 { Ok(()) } else { self.put(&format!("\u{1b}[{by}{letter}")) }
-    }
-}
-
-impl TermLike for Terminal {
-    fn width(&self) -> u16 {
-        self.width
-    }
-
-    fn move_cursor_up(&self, by: usize) -> io::Result<()> {
-        self.cursor(by, 'A')
-    }
-
-    fn move_cursor_down(&self, by: usize) -> io::Result<()> {
-        self.cursor(by, 'B')
-    }
-
-    fn move_cursor_right(&self, by: usize) -> io::Result<()> {
-        self.cursor(by, 'C')
-    }
-
-    fn move_cursor_left(&self, by: usize) -> io::Result<()> {
-        self.cursor(by, 'D')
-    }
-
-    fn write_line(&self, text: &str) -> io::Result<()> {
-        self.put(&format!("{text}\r\n"))
-    }
-
-    fn write_str(&self, text: &str) -> io::Result<()> {
-        self.put(text)
-    }
-
-    fn clear_line(&self) -> io::Result<()> {
-        self.put("\r\u{1b}[2K")
-    }
-
-    fn flush(&self) -> io::Result<()> {
-        lock(&self.writer)?.flush()
-    }
+fn whole(seconds: f64) -> String {
+    let seconds = seconds.max(0.0).ceil();
+    if seconds < 10.0 { format!("{seconds:.0} s") } else { units::duration(seconds) }
 }
 
 #[cfg(test)]
 mod tests {
     use std::sync::mpsc::{Receiver, Sender, channel};
+    use std::thread::{self, ThreadId};
 
     use super::*;
     use crate::report::fixture;
     use crate::sample::Cause;
 
-    struct Wire(Sender<Vec<u8>>);
+    struct Wire(Sender<Vec<u8>>, ThreadId);
 
     impl Write for Wire {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            assert_eq!(thread::current().id(), self.1, "somebody else draws");
             self.0.send(bytes.to_vec()).map_err(|_| io::ErrorKind::BrokenPipe.into()).map(|()| bytes.len())
         }
         fn flush(&mut self) -> io::Result<()> {
@@ -387,7 +276,16 @@ mod tests {
     fn live(progress: Progress) -> (Live, Receiver<Vec<u8>>) {
         let (sender, receiver) = channel();
         let current = Fixed(vec!["qemu  cpu.lzma  +25 % [22, 28]".to_owned()]);
-        (Live::new(&fixture::plan(), None, progress, Box::new(Wire(sender)), Box::new(current)), receiver)
+        (
+            Live::new(
+                &fixture::plan(),
+                None,
+                progress,
+                Box::new(Wire(sender, thread::current().id())),
+                Box::new(current),
+            ),
+            receiver,
+        )
     }
 
     fn drawn(receiver: &Receiver<Vec<u8>>) -> String {
@@ -451,13 +349,11 @@ mod tests {
     }
 
     #[test]
-    fn a_terminal_is_drawn_on_events_and_at_no_other_time() {
+    fn a_terminal_is_drawn_on_events_by_whoever_brings_them() {
         let (mut live, receiver) = live(Progress::Terminal { width: 90 });
         for event in events() {
             live.hear(&event).unwrap();
             let drawn_by_it = drawn(&receiver);
-            // Nobody else holds the writer but the bars, and these have no thread: what is there now is all there is.
-            assert!(receiver.try_recv().is_err());
             if matches!(event, Event::WorkloadStarted { .. }) {
                 assert!(drawn_by_it.contains("block 1/5: measuring cpu.lzma"), "{drawn_by_it:?}");
             }

@@ -5,6 +5,8 @@
 //! opens no file and knows no engine. One format, one file; the table is [`FORMATS`].
 
 mod advice;
+mod bars;
+mod counted;
 mod csv;
 #[cfg(test)]
 mod fixture;
@@ -13,8 +15,10 @@ mod json;
 pub mod live;
 mod markdown;
 mod page;
+mod paper;
 mod plan_text;
 mod plot;
+mod standing;
 mod text;
 pub mod units;
 mod words;
@@ -27,6 +31,7 @@ pub use json::Json;
 pub use live::{Current, Live, Progress};
 pub use markdown::Markdown;
 pub use plan_text::{PlanText, write_plan};
+pub use standing::standing_lines;
 pub use text::Text;
 
 use crate::analysis::Findings;
@@ -51,4 +56,28 @@ pub const FORMATS: &[&dyn Format] = &[&Text::PLAIN, &Json, &Markdown, &Csv, &Htm
 #[must_use]
 pub fn format(name: &str) -> Option<&'static dyn Format> {
     FORMATS.iter().copied().find(|format| format.name() == name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_can_be_analysed_and_written_in_every_format() {
+        let record = fixture::record();
+        let findings = crate::analysis::analyse(&record);
+        for format in FORMATS {
+            let mut bytes = Vec::new();
+            format.write(&findings, &record, &mut bytes).unwrap();
+            assert!(bytes.ends_with(b"\n"), "{}", format.name());
+        }
+    }
+
+    #[test]
+    fn every_format_is_found_by_its_name() {
+        let names: Vec<&str> = FORMATS.iter().map(|format| format.name()).collect();
+        assert_eq!(names, ["text", "json", "markdown", "csv", "html"]);
+        assert!(names.iter().all(|name| format(name).is_some_and(|format| format.name() == *name)));
+        assert!(format("pdf").is_none());
+    }
 }

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
+use super::counted::Counted;
 use super::words::{self, Tone, clean};
 use super::{advice, units};
 use crate::analysis::Findings;
@@ -75,6 +76,8 @@ pub(super) struct Panel {
     pub(super) rows: Vec<Row>,
     /// Sentences about single figures.
     pub(super) notes: Vec<String>,
+    /// What was counted around the slices.
+    pub(super) counted: Option<Counted>,
 }
 
 /// One environment in a panel.
@@ -147,15 +150,20 @@ pub(super) fn spoiled(findings: &Findings) -> BTreeSet<&str> {
 
 /// A workload with its point: `app.redis, clients=50`.
 pub(super) fn workload_with_point(comparison: &Comparison) -> String {
-    let point = match &comparison.point {
-        None | Some(serde_json::Value::Null) => return clean(&comparison.workload),
+    with_point(&comparison.workload, comparison.point.as_ref())
+}
+
+/// The same of any workload and point.
+pub(super) fn with_point(workload: &str, point: Option<&serde_json::Value>) -> String {
+    let point = match point {
+        None | Some(serde_json::Value::Null) => return clean(workload),
         Some(serde_json::Value::Object(fields)) => {
             let fields: Vec<String> = fields.iter().map(|(key, value)| format!("{key}={}", bare(value))).collect();
             fields.join(", ")
         }
         Some(other) => bare(other),
     };
-    clean(&format!("{}, {point}", comparison.workload))
+    clean(&format!("{workload}, {point}"))
 }
 
 fn bare(value: &serde_json::Value) -> String {
@@ -163,7 +171,7 @@ fn bare(value: &serde_json::Value) -> String {
 }
 
 fn families(findings: &Findings) -> Vec<Family> {
-    let spoiled = spoiled(findings);
+    let about = About::of(findings);
     let mut families: Vec<Family> = Vec::new();
     for cells in cells_by_panel(findings) {
         let Some(first) = cells.first() else { continue };
@@ -173,7 +181,7 @@ fn families(findings: &Findings) -> Vec<Family> {
             families.push(Family { name, title, headline: Vec::new(), exploratory: Vec::new() });
             families.len() - 1
         });
-        let panel = panel(&cells, &spoiled);
+        let panel = panel(&cells, &about);
         let side = if first.headline { &mut families[place].headline } else { &mut families[place].exploratory };
         side.push(panel);
     }
@@ -195,18 +203,34 @@ fn cells_by_panel(findings: &Findings) -> Vec<Vec<&Comparison>> {
     panels
 }
 
-fn panel(cells: &[&Comparison], spoiled: &BTreeSet<&str>) -> Panel {
+/// What is to be known of the environments when their rows are written.
+struct About<'a> {
+    spoiled: BTreeSet<&'a str>,
+    labels: BTreeMap<&'a str, &'a [String]>,
+}
+
+impl<'a> About<'a> {
+    fn of(findings: &'a Findings) -> Self {
+        let labels = findings.environments.iter().map(|it| (it.name.as_str(), it.labels.as_slice())).collect();
+        Self { spoiled: spoiled(findings), labels }
+    }
+
+    fn labels(&self, environment: &str) -> &'a [String] {
+        self.labels.get(environment).copied().unwrap_or_default()
+    }
+}
+
+fn panel(cells: &[&Comparison], about: &About<'_>) -> Panel {
     let first = cells[0];
     let mut rows = vec![native_row(first)];
-    rows.extend(cells.iter().map(|cell| {
-        if is_control(cell) { control_row(cell) } else { row(cell, spoiled.contains(cell.environment.as_str())) }
-    }));
+    rows.extend(cells.iter().map(|cell| if is_control(cell) { control_row(cell, about) } else { row(cell, about) }));
     Panel {
         workload: workload_with_point(first),
         metric: clean(&first.metric),
         better: if first.better == "lower" { "lower is better" } else { "higher is better" }.to_owned(),
         rows,
-        notes: cells.iter().flat_map(|cell| advice::notes(cell)).collect(),
+        notes: cells.iter().flat_map(|cell| advice::notes(cell, about.labels(&cell.environment))).collect(),
+        counted: Counted::of(cells),
     }
 }
 
@@ -229,11 +253,11 @@ fn native_row(cell: &Comparison) -> Row {
     }
 }
 
-fn row(cell: &Comparison, spoiled: bool) -> Row {
-    let (verdict, tone) = words::verdict(cell, spoiled);
+fn row(cell: &Comparison, about: &About<'_>) -> Row {
+    let (verdict, tone) = words::verdict(cell, about.spoiled.contains(cell.environment.as_str()));
     Row {
         environment: clean(&cell.environment),
-        name: words::name_with_labels(&cell.environment, &cell.labels),
+        name: words::name_with_labels(&cell.environment, about.labels(&cell.environment)),
         value: clean(&units::quantity(cell.value, &cell.unit)),
         cost: units::cost_with_interval(cell.cost, cell.cost_ci95),
         cost_alone: units::cost(cell.cost),
@@ -245,14 +269,14 @@ fn row(cell: &Comparison, spoiled: bool) -> Row {
     }
 }
 
-fn control_row(cell: &Comparison) -> Row {
+fn control_row(cell: &Comparison, about: &About<'_>) -> Row {
     let (verdict, tone) = words::control_verdict(cell);
     Row {
         environment: "control".to_owned(),
         name: "control: native against itself".to_owned(),
         verdict,
         tone,
-        ..row(cell, false)
+        ..row(cell, about)
     }
 }
 

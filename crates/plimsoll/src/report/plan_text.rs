@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use super::page::unusable_line;
-use super::text::Paper;
+use super::paper::Paper;
 use super::units;
 use super::words::{self, clean};
 use crate::sample::{PlanRecord, WorkloadRecord};

@@ -2,10 +2,9 @@
 
 use std::io::{self, Write};
 
-use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, TableComponent, Width, presets};
-
 use super::Format;
 use super::page::{Family, Page, Panel, Sentence};
+use super::paper::{Grid, Paper};
 use super::words::Tone;
 use crate::analysis::Findings;
 use crate::sample::RunRecord;
@@ -37,7 +36,8 @@ impl Format for Text {
         for sentence in &page.loud {
             out.loud(sentence)?;
         }
-        out.tables(&page.families)?;
+        let grids = grids(&page.families, &out);
+        out.grids(grids)?;
         out.section("In words", &page.answer.iter().map(Sentence::whole).collect::<Vec<_>>())?;
         out.section("What these numbers do not say", &page.warnings)?;
         out.section("For a sharper answer", &page.advice)?;
@@ -48,189 +48,43 @@ impl Format for Text {
     }
 }
 
-/// Marks around a coloured cell: no width for the table, replaced by colours once its lines stand. Text of the run
-/// cannot hold them ([`super::words::clean`]).
-const MARKS: [(char, &str); 5] = [
-    ('\u{2061}', "\u{1b}[31m"),
-    ('\u{2062}', "\u{1b}[32m"),
-    ('\u{2063}', "\u{1b}[36m"),
-    ('\u{2064}', "\u{1b}[2m"),
-    ('\u{206a}', "\u{1b}[1;31m"),
-];
-const END: char = '\u{206f}';
-const RESET: &str = "\u{1b}[0m";
-
-pub(super) struct Paper<'a> {
-    pub(super) width: u16,
-    pub(super) colour: bool,
-    pub(super) writer: &'a mut dyn Write,
+fn grids(families: &[Family], paper: &Paper<'_>) -> Vec<Grid> {
+    let tested = families.iter().filter(|family| !family.headline.is_empty());
+    let mut grids: Vec<Grid> = tested.map(|family| tested_grid(family, paper)).collect();
+    let panels: Vec<&Panel> = families.iter().flat_map(|family| &family.exploratory).collect();
+    if !panels.is_empty() {
+        grids.push(exploratory_grid(&panels, paper));
+    }
+    grids
 }
 
-impl Paper<'_> {
-    /// Lines wrapped at the width; the first line of each stands behind `lead`, the others are indented as far.
-    pub(super) fn paragraphs(&mut self, lines: &[String], lead: &str) -> io::Result<()> {
-        for line in lines {
-            let mut table = Table::new();
-            table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
-            let lead_width = u16::try_from(lead.chars().count()).unwrap_or(0);
-            table.set_width(self.width.saturating_sub(lead_width)).add_row([line]);
-            if let Some(column) = table.column_mut(0) {
-                column.set_padding((0, 0));
-            }
-            for (number, text) in table.lines().enumerate() {
-                let lead = if number == 0 { lead.to_owned() } else { " ".repeat(lead_width.into()) };
-                writeln!(self.writer, "{}", format!("{lead}{}", text.trim_end()).trim_end())?;
-            }
+fn tested_grid(family: &Family, paper: &Paper<'_>) -> Grid {
+    let mut grid = Grid::new(&[&family.title, "value", "cost [95 %]", "verdict"]);
+    for panel in &family.headline {
+        grid.heading(heading(panel));
+        for row in &panel.rows {
+            let verdict = paper.marked(&row.verdict, row.tone);
+            grid.row(vec![row.name.clone(), row.value.clone(), row.cost.clone(), verdict]);
         }
-        Ok(())
+        panel.notes.iter().for_each(|note| grid.note(note));
     }
-
-    pub(super) fn section(&mut self, title: &str, sentences: &[String]) -> io::Result<()> {
-        if sentences.is_empty() {
-            return Ok(());
-        }
-        writeln!(self.writer, "\n{}", self.bold(title))?;
-        self.paragraphs(sentences, "  ")
-    }
-
-    fn bold(&self, text: &str) -> String {
-        if self.colour { format!("\u{1b}[1m{text}{RESET}") } else { text.to_owned() }
-    }
-
-    fn loud(&mut self, sentence: &str) -> io::Result<()> {
-        writeln!(self.writer)?;
-        if self.colour {
-            write!(self.writer, "\u{1b}[1;31m")?;
-        }
-        self.paragraphs(&[sentence.to_owned()], "!! ")?;
-        if self.colour { write!(self.writer, "{RESET}") } else { Ok(()) }
-    }
-
-    /// All families' tables, with their columns below one another.
-    fn tables(&mut self, families: &[Family]) -> io::Result<()> {
-        let mut tables: Vec<(Table, Vec<String>)> =
-            families.iter().filter(|family| !family.headline.is_empty()).map(|family| self.family(family)).collect();
-        let panels: Vec<&Panel> = families.iter().flat_map(|family| &family.exploratory).collect();
-        if !panels.is_empty() {
-            tables.push(self.explorations(&panels));
-        }
-        align(&mut tables, self.width);
-        tables.iter().try_for_each(|(table, notes)| {
-            self.print(table)?;
-            self.paragraphs(notes, "    ")
-        })
-    }
-
-    fn family(&self, family: &Family) -> (Table, Vec<String>) {
-        let mut table = self.table(&[&family.title, "value", "cost", "verdict"]);
-        for panel in &family.headline {
-            table.add_row([heading(panel)]);
-            for row in &panel.rows {
-                let verdict = self.marked(&row.verdict, row.tone);
-                table.add_row([indented(&row.name), row.value.clone(), row.cost.clone(), verdict]);
-            }
-        }
-        (table, family.headline.iter().flat_map(|panel| panel.notes.clone()).collect())
-    }
-
-    fn explorations(&self, panels: &[&Panel]) -> (Table, Vec<String>) {
-        let mut table = self.table(&["Also seen, not tested", "value", "cost"]);
-        for panel in panels {
-            table.add_row([heading(panel)]);
-            for row in &panel.rows {
-                let cost = self.marked(&row.cost, Tone::Open);
-                table.add_row([indented(&row.name), row.value.clone(), cost]);
-            }
-        }
-        (table, panels.iter().flat_map(|panel| panel.notes.clone()).collect())
-    }
-
-    fn table(&self, header: &[&str]) -> Table {
-        let mut table = Table::new();
-        table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
-        table.set_width(self.width).set_style(TableComponent::HeaderLines, '─');
-        table.set_header(header.iter().copied());
-        if let Some(column) = table.column_mut(0) {
-            column.set_padding((0, 1));
-        }
-        if let Some(column) = table.column_mut(1) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-        if let Some(column) = table.column_mut(3) {
-            column.set_padding((1, 0));
-        }
-        table
-    }
-
-    fn marked(&self, text: &str, tone: Tone) -> String {
-        let mark = match tone {
-            Tone::Cost => 0,
-            Tone::Gain => 1,
-            Tone::Same => 2,
-            Tone::Open | Tone::Emulated | Tone::Control => 3,
-            Tone::Spoiled | Tone::Alarm => 4,
-            Tone::Native => return text.to_owned(),
-        };
-        if self.colour && !text.is_empty() { format!("{}{text}{END}", MARKS[mark].0) } else { text.to_owned() }
-    }
-
-    fn print(&mut self, table: &Table) -> io::Result<()> {
-        writeln!(self.writer)?;
-        for line in table.lines() {
-            writeln!(self.writer, "{}", coloured(line.trim_end()))?;
-        }
-        Ok(())
-    }
+    grid
 }
 
-/// Gives each column but the last the same width in all tables, where the terminal has room for that.
-fn align(tables: &mut [(Table, Vec<String>)], width: u16) {
-    let mut widest: Vec<u16> = Vec::new();
-    for (table, _) in tables.iter() {
-        let columns = table.column_max_content_widths();
-        widest.resize(widest.len().max(columns.len()), 0);
-        widest.iter_mut().zip(columns).for_each(|(widest, column)| *widest = (*widest).max(column));
-    }
-    let room = |columns: usize| widest.iter().take(columns).map(|content| u32::from(*content) + 2).sum::<u32>();
-    let aligned = if room(4) <= u32::from(width) + 2 {
-        3
-    } else if room(2) <= u32::from(width) / 2 {
-        2
-    } else {
-        return;
-    };
-    for (table, _) in tables {
-        for (number, content) in widest.iter().enumerate().take(aligned) {
-            if let Some(column) = table.column_mut(number) {
-                let with_padding = content + if number == 0 { 1 } else { 2 };
-                column.set_constraint(ColumnConstraint::LowerBoundary(Width::Fixed(with_padding)));
-            }
+fn exploratory_grid(panels: &[&Panel], paper: &Paper<'_>) -> Grid {
+    let mut grid = Grid::new(&["Also seen, not tested", "value", "cost [95 %]"]);
+    for panel in panels {
+        grid.heading(heading(panel));
+        for row in &panel.rows {
+            grid.row(vec![row.name.clone(), row.value.clone(), paper.marked(&row.cost, Tone::Open)]);
         }
+        panel.notes.iter().for_each(|note| grid.note(note));
     }
-}
-
-/// Replaces marks by colours; a colour never crosses the end of a line.
-fn coloured(line: &str) -> String {
-    let mut open = false;
-    let mut text = String::with_capacity(line.len());
-    for character in line.chars() {
-        match MARKS.iter().find(|(mark, _)| *mark == character) {
-            Some((_, colour)) => text.push_str(colour),
-            None if character == END && open => text.push_str(RESET),
-            None if character == END => {}
-            None => text.push(character),
-        }
-        open = character != END && (open || MARKS.iter().any(|(mark, _)| *mark == character));
-    }
-    if open { text + RESET } else { text }
+    grid
 }
 
 fn heading(panel: &Panel) -> String {
     format!("{}: {}", panel.workload, panel.metric)
-}
-
-fn indented(name: &str) -> String {
-    format!("  {name}")
 }
 
 #[cfg(test)]
@@ -298,8 +152,10 @@ mod tests {
     #[test]
     fn not_significant_is_never_called_no_overhead() {
         for findings in [fixture::rich(), fixture::two_blocks(), fixture::without_control(), fixture::empty()] {
-            let text = fixture::written(&Text::PLAIN, &findings).to_lowercase();
-            assert!(!text.contains("no overhead") && !text.contains("no cost") && !text.contains("no difference"));
+            for format in crate::report::FORMATS {
+                let text = fixture::written(*format, &findings).to_lowercase();
+                assert!(!text.contains("no overhead") && !text.contains("no cost") && !text.contains("no difference"));
+            }
         }
     }
 

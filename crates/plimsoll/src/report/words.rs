@@ -11,10 +11,14 @@ pub(super) const BLOCKS_FOR_A_VERDICT: u32 = 3;
 /// Label of an environment whose CPU is interpreted.
 pub(super) const EMULATED: &str = "emulated";
 
-/// Labels that qualify one figure rather than the environment: they become notes instead of standing by the name.
-const NOTED: [&str; 3] = ["exploratory", HEAVY_TAIL, AUTOCORRELATED];
+/// Label of a metric that is not tested.
+pub(super) const EXPLORATORY: &str = "exploratory";
+/// How the label of a figure begins whose environment, or whose baseline, was not what was asked for.
+pub(super) const SPOILED: &str = "spoiled: ";
 pub(super) const HEAVY_TAIL: &str = "heavy tail";
 pub(super) const AUTOCORRELATED: &str = "autocorrelated";
+
+const NOT_AS_ASKED: &str = "spoiled: not as asked";
 
 /// How a row is to be seen, whatever the format does with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
@@ -54,15 +58,14 @@ pub(super) fn clean(text: &str) -> String {
 
 /// A name with its labels: `docker (net=none, shared cpu)`.
 pub(super) fn name_with_labels(name: &str, labels: &[String]) -> String {
-    let labels: Vec<String> =
-        labels.iter().filter(|label| !NOTED.contains(&label.as_str())).map(|label| clean(label)).collect();
+    let labels: Vec<String> = labels.iter().map(|label| clean(label)).collect();
     if labels.is_empty() { clean(name) } else { format!("{} ({})", clean(name), labels.join(", ")) }
 }
 
 /// The verdict in words, with the tone in which to say it. `spoiled`: the environment was not what was asked.
 pub(super) fn verdict(comparison: &Comparison, spoiled: bool) -> (String, Tone) {
     if spoiled {
-        return ("spoiled: not as asked".to_owned(), Tone::Spoiled);
+        return (NOT_AS_ASKED.to_owned(), Tone::Spoiled);
     }
     if comparison.labels.iter().any(|label| label == EMULATED) {
         return ("emulated: says nothing about KVM".to_owned(), Tone::Emulated);
@@ -87,6 +90,9 @@ fn cannot_tell(mde: Option<f64>) -> String {
 
 /// What native against itself says.
 pub(super) fn control_verdict(control: &Comparison) -> (String, Tone) {
+    if control.labels.iter().any(|label| label.starts_with(SPOILED)) {
+        return (NOT_AS_ASKED.to_owned(), Tone::Spoiled);
+    }
     if control.blocks < BLOCKS_FOR_A_VERDICT {
         return (format!("no verdict: {}", units::count(control.blocks, "block")), Tone::Control);
     }
