@@ -12,7 +12,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-pub(crate) use tree::remove_tree;
+pub(crate) use tree::{kill_frozen, remove_tree};
 
 use super::journal::{Entry, Journal, Resource};
 use super::patience;
@@ -22,6 +22,8 @@ use hierarchies::Hierarchies;
 
 /// How long freezing or thawing may take.
 const FREEZE_BOUND: Duration = Duration::from_secs(1);
+/// Counts processes killed for want of memory, wherever.
+const VMSTAT: &str = "/proc/vmstat";
 /// The controllers of v1 that a pen uses.
 const CONTROLLERS_V1: [&str; 4] = ["cpuset", "memory", "cpuacct", "freezer"];
 
@@ -30,6 +32,8 @@ const CONTROLLERS_V1: [&str; 4] = ["cpuset", "memory", "cpuacct", "freezer"];
 pub struct Pen {
     path: String,
     kind: Kind,
+    limit_bytes: u64,
+    oom_kills_on_host: u64,
     entries: Vec<Entry>,
     journal: Journal,
 }
@@ -51,7 +55,14 @@ impl Pen {
     pub fn make(place: &Place, name: &str, limits: &Limits, memory_extra_bytes: u64) -> Result<Option<Self>, Failure> {
         let found = Hierarchies::of_this_process()?;
         let Some((path, kind)) = layout(&found, name) else { return Ok(None) };
-        let mut pen = Self { path, kind, entries: Vec::new(), journal: place.journal.clone() };
+        let mut pen = Self {
+            path,
+            kind,
+            limit_bytes: limits.memory_bytes,
+            oom_kills_on_host: counter(Path::new(VMSTAT)),
+            entries: Vec::new(),
+            journal: place.journal.clone(),
+        };
         let memory_bytes = limits.memory_bytes.saturating_add(memory_extra_bytes);
         match pen.note(&found, name).and_then(|()| pen.build(limits, memory_bytes)) {
             Ok(()) => Ok(Some(pen)),
@@ -167,12 +178,19 @@ impl Pen {
     }
 
     /// How many processes the kernel killed in it and below for want of memory.
+    ///
+    /// v1 counts where the killed process was, not above, and a runtime may have removed that cgroup already. Then it is
+    /// inferred: memory reached the limit, and the host's own count rose since the pen was made.
     #[must_use]
     pub fn oom_kills(&self) -> u64 {
         match &self.kind {
-            // v1 counts where the killed process was, not above.
             Kind::V1 { memory, .. } => {
-                tree::folders_below(memory).iter().map(|folder| counter(&folder.join("memory.oom_control"))).sum()
+                let count = |folder: &PathBuf| counter(&folder.join("memory.oom_control"));
+                let counted = tree::folders_below(memory).iter().map(count).sum();
+                let peak = std::fs::read_to_string(memory.join("memory.max_usage_in_bytes")).unwrap_or_default();
+                let full = peak.trim().parse().is_ok_and(|peak: u64| peak >= self.limit_bytes);
+                let rise = counter(Path::new(VMSTAT)).saturating_sub(self.oom_kills_on_host);
+                if counted == 0 && full { rise } else { counted }
             }
             Kind::V2 { folder } => counter(&folder.join("memory.events")),
         }

@@ -3,7 +3,8 @@ use super::*;
 fn container() -> Container {
     Container {
         root: PathBuf::from("/data/root"),
-        cgroup: Some("/plimsoll-x-1/c".to_owned()),
+        cgroup: "/plimsoll-x-1/c".to_owned(),
+        memory_bytes: Some(1 << 30),
         data: Data::Overlay,
         own_network: true,
         network_is_ours: true,
