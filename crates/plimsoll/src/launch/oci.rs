@@ -61,7 +61,7 @@ pub(super) struct Container {
     pub(super) network_is_ours: bool,
     /// Whether system calls are filtered.
     pub(super) seccomp: bool,
-    /// Inside a user namespace of ours: no device rules and no cgroup filesystem.
+    /// Whether it lives in a user namespace of ours.
     pub(super) user_namespace: bool,
 }
 
@@ -111,11 +111,8 @@ fn linux(container: &Container) -> Value {
         "readonlyPaths": READ_ONLY_PATHS,
     });
     linux["cgroupsPath"] = json!(container.cgroup);
-    if !container.user_namespace {
-        linux["resources"] = json!({ "devices": [{ "allow": false, "access": "rwm" }] });
-        if let Some(bytes) = container.memory_bytes {
-            linux["resources"]["memory"] = json!({ "limit": bytes });
-        }
+    if let Some(bytes) = container.memory_bytes {
+        linux["resources"] = json!({ "devices": [{ "allow": false, "access": "rwm" }], "memory": { "limit": bytes } });
     }
     if container.seccomp {
         linux["seccomp"] = profile();
@@ -140,7 +137,7 @@ fn mounts(container: &Container) -> Value {
     } else {
         mounts.push(mount("/sys", "sysfs", &["nosuid", "noexec", "nodev", "ro"]));
     }
-    if !container.user_namespace {
+    if container.memory_bytes.is_some() {
         mounts.push(mount("/sys/fs/cgroup", "cgroup", &["nosuid", "noexec", "nodev", "relatime", "ro"]));
     }
     match &container.data {

@@ -91,11 +91,13 @@ impl Layer for Containers {
         let place = &self.place;
         let mut shell = Shell::make(place, order, self.runtime.memory_extra_bytes)?;
         let folders = Folders::make(place, order, &mut shell)?;
-        let cgroup = shell.pen.as_ref().map(|pen| format!("{}/c", pen.path()));
+        // In a user namespace the container stays where its keeper is; the pen around both has the limits.
+        let cgroup = shell.pen.as_ref().filter(|_| place.root).map(|pen| format!("{}/c", pen.path()));
+        let without_cgroups = cgroup.is_none();
         let container = self.container(&folders, order, cgroup);
         let text = config(&container).to_string();
         std::fs::write(folders.bundle.join("config.json"), text)?;
-        let enclosure = self.enclosure(&folders, &order.name, shell.pen.is_none());
+        let enclosure = self.enclosure(&folders, &order.name, without_cgroups);
         let plan = Plan {
             program: place.executable()?.to_owned(),
             argv0: Some("plimsoll".to_owned()),
