@@ -248,13 +248,15 @@ fn what_a_killed_run_left_is_undone_and_bystanders_live() {
     const RUN_READY: &str = "the run is ready";
     if let Some(folder) = std::env::var_os(PART) {
         let mut stage = Stage::open_in(Path::new(&folder));
-        let names = ["native", "sandbox", "runc", "crun", "gvisor"];
+        let names = ["native", "sandbox", "sandbox", "runc", "crun", "gvisor"];
         let mut alive = Vec::new();
-        for name in names.into_iter().filter(|name| !skipped(name)) {
+        for (at, name) in names.into_iter().filter(|name| !skipped(name)).enumerate() {
             let mut layer = stage.layer(name);
             let mut vessel = stage.launch(&mut *layer).unwrap();
             ask(&mut *vessel, &Request::Hello);
-            vessel.park().unwrap();
+            if at != 1 {
+                vessel.park().unwrap();
+            }
             alive.push((layer, vessel));
         }
         println!("{RUN_READY} {}", stage.run);
@@ -277,7 +279,7 @@ fn what_a_killed_run_left_is_undone_and_bystanders_live() {
     let abandoned = Journal::abandoned(&journals).unwrap();
     assert_eq!(abandoned.iter().map(|journal| journal.run()).collect::<Vec<_>>(), [&run]);
     println!("left behind: {:#?}", abandoned[0].resources());
-    assert!(!traces(&run).is_empty(), "a killed run leaves something behind");
+    assert!(!abandoned[0].resources().is_empty(), "a killed run leaves something behind");
     abandoned[0].undo_all().unwrap();
     assert_eq!(traces(&run), Vec::<String>::new());
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "only the folder of journals");
