@@ -243,3 +243,6 @@ pub(super) fn tail(path: &Path) -> String {
     };
     read().unwrap_or_default().trim_end().to_owned()
 }
+
+#[cfg(test)]
+mod tests;
