@@ -25,6 +25,9 @@ const FREEZE_BOUND: Duration = Duration::from_secs(1);
 /// The controllers of v1 that a pen uses.
 const CONTROLLERS_V1: [&str; 4] = ["cpuset", "memory", "cpuacct", "freezer"];
 
+/// Name of the directory of v2 that holds what is started in a pen.
+const INSIDE: &str = "p";
+
 /// A cgroup with CPU set and memory limit that can be frozen and killed as one.
 #[derive(Debug)]
 pub struct Pen {
@@ -38,7 +41,8 @@ pub struct Pen {
 enum Kind {
     /// One directory per controller.
     V1 { cpuset: PathBuf, memory: PathBuf, cpuacct: Option<PathBuf>, freezer: PathBuf },
-    /// One directory.
+    /// One directory with the limits, and one below it for what is started. A directory of v2 that holds processes
+    /// itself cannot hand its controllers on, and a container's cgroup below it would be unusable.
     V2 { folder: PathBuf },
 }
 
@@ -83,6 +87,10 @@ impl Pen {
         for folder in self.folders() {
             std::fs::create_dir(folder).map_err(|error| refusal(folder, &error))?;
         }
+        // Folders to enter that are not there yet lie below those with the limits.
+        for folder in self.folders_to_enter().iter().filter(|folder| !folder.exists()) {
+            std::fs::create_dir(folder).map_err(|error| refusal(folder, &error))?;
+        }
         match &self.kind {
             Kind::V1 { cpuset, memory, .. } => {
                 let mems = cpuset.parent().map(|root| root.join("cpuset.mems")).unwrap_or_default();
@@ -100,7 +108,15 @@ impl Pen {
         }
     }
 
-    /// The directories that a process of the pen is in.
+    /// The directories that a process of the pen is put into.
+    fn folders_to_enter(&self) -> Vec<PathBuf> {
+        match &self.kind {
+            Kind::V1 { .. } => self.folders().into_iter().map(Path::to_owned).collect(),
+            Kind::V2 { folder } => vec![folder.join(INSIDE)],
+        }
+    }
+
+    /// The directories that have the limits.
     fn folders(&self) -> Vec<&Path> {
         match &self.kind {
             Kind::V1 { cpuset, memory, cpuacct, freezer } => {
@@ -124,7 +140,7 @@ impl Pen {
             let opened = OpenOptions::new().write(true).open(&path);
             opened.map_err(|error| Failure::from(error).while_doing(&path.display().to_string()))
         };
-        self.folders().into_iter().map(open).collect()
+        self.folders_to_enter().iter().map(|folder| open(folder)).collect()
     }
 
     /// The path below each controller's root, such as `/plimsoll-1a2b3c4d-17`, for engines that make children of it.
