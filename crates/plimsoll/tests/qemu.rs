@@ -155,3 +155,24 @@ fn a_container_runs_inside_a_guest() {
     guest.finish();
     rig.finish();
 }
+#[test]
+fn zz_times() {
+    let Some(mut rig) = Rig::new("qemu") else { return };
+    for _ in 0..3 {
+        let t = std::time::Instant::now();
+        let mut guest = rig.launch(MEMORY_BYTES);
+        let a = t.elapsed();
+        guest.hello();
+        let b = t.elapsed();
+        let data = guest.nest("sandbox");
+        let c = t.elapsed();
+        guest.hello();
+        let d = t.elapsed();
+        let o = guest.observe_at(&data);
+        println!("launch {a:?} hello {b:?} nest {c:?} hello {d:?} clock {} {:?}", o.clock_source, t.elapsed());
+        let t = std::time::Instant::now();
+        guest.finish();
+        println!("teardown {:?}", t.elapsed());
+    }
+    rig.finish();
+}
