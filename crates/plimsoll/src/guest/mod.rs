@@ -112,7 +112,9 @@ fn start_agent(port: &OwnedFd) -> Result<Pid, Failure> {
         let arguments: [&CStr; 2] = [c"plimsoll", c"agent"];
         posix_spawn(AGENT_PATH, &actions, &attributes, &arguments, &environment)
     };
-    started().map_err(|error| Failure::from(std::io::Error::from(error)).while_doing(&format!("starting {AGENT_PATH} agent")))
+    started().map_err(|error| {
+        Failure::from(std::io::Error::from(error)).while_doing(&format!("starting {AGENT_PATH} agent"))
+    })
 }
 
 /// Reaps whatever ends, until the agent does.

@@ -51,7 +51,8 @@ fn until<T>(what: &str, name: &str, mut look: impl FnMut() -> Option<T>) -> Resu
 /// The device of the port with this name, such as `vport1p1`.
 fn named_port(ports: &Path, name: &str) -> Option<String> {
     let mut entries = fs::read_dir(ports).ok()?.flatten();
-    let found = entries.find(|entry| fs::read_to_string(entry.path().join("name")).is_ok_and(|text| text.trim() == name));
+    let found =
+        entries.find(|entry| fs::read_to_string(entry.path().join("name")).is_ok_and(|text| text.trim() == name));
     found?.file_name().into_string().ok()
 }
 
@@ -59,7 +60,9 @@ fn named_port(ports: &Path, name: &str) -> Option<String> {
 fn is_connected(port: &OwnedFd) -> bool {
     let mut waits = [PollFd::new(port.as_fd(), PollFlags::POLLOUT)];
     poll(&mut waits, PollTimeout::ZERO).is_ok()
-        && waits[0].revents().is_some_and(|found| found.contains(PollFlags::POLLOUT) && !found.contains(PollFlags::POLLHUP))
+        && waits[0]
+            .revents()
+            .is_some_and(|found| found.contains(PollFlags::POLLOUT) && !found.contains(PollFlags::POLLHUP))
 }
 
 #[cfg(test)]

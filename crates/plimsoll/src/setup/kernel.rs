@@ -122,7 +122,8 @@ fn dependency(said: &str) -> Option<&str> {
 fn assemble(unpacked: &Path, entry: &Path) -> Result<String, Failure> {
     let no_kernel = || Failure::launch("the package holds no kernel with its modules");
     let files = fs::read_dir(unpacked.join("boot")).map_err(|_| no_kernel())?;
-    let release = files.flatten().find_map(|file| Some(file.file_name().to_str()?.strip_prefix("vmlinuz-")?.to_owned()));
+    let release =
+        files.flatten().find_map(|file| Some(file.file_name().to_str()?.strip_prefix("vmlinuz-")?.to_owned()));
     let release = release.ok_or_else(no_kernel)?;
     let modules = ["lib/modules", "usr/lib/modules"].into_iter().map(|folder| unpacked.join(folder).join(&release));
     let modules = modules.into_iter().find(|folder| folder.is_dir()).ok_or_else(no_kernel)?;

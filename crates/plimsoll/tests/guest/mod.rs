@@ -288,6 +288,13 @@ impl Guest {
         }
     }
 
+    pub(crate) fn cpu(&self) -> String {
+        let pids = processes_naming(&format!("/{}/", self.name));
+        let s = fs::read_to_string(format!("/proc/{}/stat", pids[0])).unwrap();
+        let f: Vec<&str> = s.split(' ').collect();
+        format!("user {} sys {}", f[13], f[14])
+    }
+
     /// Kills QEMU from outside.
     pub(crate) fn kill(&mut self) {
         let pids = processes_naming(&format!("/{}/", self.name));

@@ -122,10 +122,7 @@ pub(super) fn arguments(start: &Start) -> Vec<String> {
     line.option("-device", format!("virtserialport,chardev=agent,name={PORT_NAME}"));
     line.option("-chardev", socket("control", &start.control_socket));
     line.option("-mon", "chardev=control,mode=control");
-    line.option(
-        "-drive",
-        format!("file={},format={},if=none,id=data", quoted(&start.disk), start.disk_format.name()),
-    );
+    line.option("-drive", format!("file={},format={},if=none,id=data", quoted(&start.disk), start.disk_format.name()));
     line.option("-device", format!("{},drive=data", machine.device("virtio-blk")));
     line.0
 }

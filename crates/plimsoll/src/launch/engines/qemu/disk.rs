@@ -24,11 +24,7 @@ const TOOL_TIME_MAX: Duration = Duration::from_secs(60);
 ///
 /// # Errors
 /// When `mkfs.ext4` or `qemu-img` fails, or the disk under the folder is full.
-pub(super) fn make_template(
-    folder: &Path,
-    format: DiskFormat,
-    interrupted: fn() -> bool,
-) -> Result<PathBuf, Failure> {
+pub(super) fn make_template(folder: &Path, format: DiskFormat, interrupted: fn() -> bool) -> Result<PathBuf, Failure> {
     let raw = folder.join("template.raw");
     let named = |error: io::Error| Failure::from(error).while_doing(&raw.display().to_string());
     File::create(&raw).and_then(|file| file.set_len(DATA_DISK_BYTES)).map_err(named)?;
@@ -133,7 +129,8 @@ mod tests {
         if testing::qemu().is_none() {
             return;
         }
-        for (format, magic, at) in [(DiskFormat::Raw, &[0x53, 0xef][..], 1024 + 56), (DiskFormat::Qcow2, b"QFI\xfb", 0)] {
+        for (format, magic, at) in [(DiskFormat::Raw, &[0x53, 0xef][..], 1024 + 56), (DiskFormat::Qcow2, b"QFI\xfb", 0)]
+        {
             let folder = tempfile::tempdir().unwrap();
             let template = make_template(folder.path(), format, || false).unwrap();
             let mut found = vec![0; magic.len()];

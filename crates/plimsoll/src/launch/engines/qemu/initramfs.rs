@@ -39,7 +39,8 @@ fn contents(agent: &Bundle, kernel: &Kernel, machine: Machine) -> Result<Bundle,
     // The kernel opens it for init's standard streams before anything is mounted.
     bundle.add(Item { path: "/dev/console".into(), mode: 0o600, content: Content::Device { major: 5, minor: 1 } });
     let manifest = manifest(&modules, machine);
-    let text = serde_json::to_vec(&manifest).map_err(|error| Failure::launch(format!("the guest's manifest: {error}")))?;
+    let text =
+        serde_json::to_vec(&manifest).map_err(|error| Failure::launch(format!("the guest's manifest: {error}")))?;
     bundle.add(Item { path: MANIFEST_PATH.into(), mode: 0o644, content: Content::Bytes(text) });
     for (module, path) in modules.into_iter().zip(manifest.modules) {
         bundle.add(Item { path, mode: 0o644, content: Content::Bytes(module.bytes) });

@@ -94,11 +94,7 @@ fn host_kernels(boot: &Path, modules: &Path) -> Vec<Kernel> {
 }
 
 /// The entries of a folder that begin with `prefix` and are kernels, in falling order of what follows the prefix.
-fn newest_first(
-    folder: &Path,
-    prefix: &str,
-    files: impl Fn(&Path, &str) -> Option<(PathBuf, PathBuf)>,
-) -> Vec<Kernel> {
+fn newest_first(folder: &Path, prefix: &str, files: impl Fn(&Path, &str) -> Option<(PathBuf, PathBuf)>) -> Vec<Kernel> {
     let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
     let mut names: Vec<String> = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect();
     names.sort_by(|one, other| by_version(other, one));

@@ -62,7 +62,9 @@ impl Closure<'_> {
         }
         let Some(file) = self.files.get(&name) else {
             let folder = self.folder.display();
-            return Err(Failure::launch(format!("the guest needs kernel module `{name}`, which {folder} does not hold")));
+            return Err(Failure::launch(format!(
+                "the guest needs kernel module `{name}`, which {folder} does not hold"
+            )));
         };
         let bytes = read_module(file)?;
         let refused = |error: String| Failure::launch(format!("{}: {error}", file.display()));

@@ -159,7 +159,8 @@ mod tests {
 
     use super::*;
 
-    const GREETING: &str = r#"{"QMP": {"version": {"qemu": {"micro": 22, "minor": 2, "major": 7}}, "capabilities": []}}"#;
+    const GREETING: &str =
+        r#"{"QMP": {"version": {"qemu": {"micro": 22, "minor": 2, "major": 7}}, "capabilities": []}}"#;
 
     /// A client whose QEMU has already said everything that it will ever say.
     fn against(script: &[&str]) -> (Result<Qmp, Failure>, UnixStream) {

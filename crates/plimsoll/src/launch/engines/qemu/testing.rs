@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::kernel::{Kernel, cached_kernels, cache};
+use super::kernel::{Kernel, cache, cached_kernels};
 use crate::launch::process::find_program;
 
 /// QEMU with its tools.
