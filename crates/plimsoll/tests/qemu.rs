@@ -155,3 +155,19 @@ fn a_container_runs_inside_a_guest() {
     guest.finish();
     rig.finish();
 }
+#[test]
+fn zz_times() {
+    let Some(mut rig) = Rig::new("qemu") else { return };
+    for _ in 0..4 {
+        let t = std::time::Instant::now();
+        let mut guest = rig.launch(MEMORY_BYTES);
+        let a = t.elapsed();
+        guest.hello();
+        println!("launch {a:?} hello {:?} cpu {:?}", t.elapsed(), guest.cpu());
+        guest.nest("sandbox");
+        guest.hello();
+        println!("nested hello {:?} cpu {:?}", t.elapsed(), guest.cpu());
+        guest.finish();
+    }
+    rig.finish();
+}

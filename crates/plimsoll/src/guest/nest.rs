@@ -1,7 +1,7 @@
 //! The rest of a stack, started by the agent of a guest: there the guest is the place, and the same engines serve.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use plimsoll_agent::serve::{Inner, Nest};
@@ -10,13 +10,14 @@ use plimsoll_protocol::NestOrder;
 
 use crate::environment::{Environment, Layer as LayerChoice};
 use crate::interrupt;
-use crate::launch::bundle::{AGENT_PATH, Bundle, DATA_PATH};
+use crate::launch::bundle::{AGENT_PATH, DATA_PATH};
 use crate::launch::journal::Journal;
+use crate::launch::place::Folders;
 use crate::launch::{LaunchOrder, Layer, Limits, Place, Vessel, engines};
 use crate::sample::Failure;
 
-/// Where an inner place keeps sockets, logs and bundles.
-const SCRATCH: &str = "/run/plimsoll";
+/// In the guest's memory; an inner place keeps its sockets, logs and bundles there.
+const RUN: &str = "/run";
 
 /// Starts layers around the agent that owns it. What they are is only known when the host asks.
 #[derive(Debug, Clone, Copy, Default)]
@@ -50,7 +51,7 @@ impl NestedLayer {
             Ok((layer, vessel)) => Ok(Self { place, layer, vessel }),
             Err(failure) => {
                 // The failure to start is the news; the machine is discarded anyway.
-                let _ = place.journal.undo_all();
+                let _ = place.close();
                 Err(failure)
             }
         }
@@ -79,25 +80,8 @@ fn only_layer(stack: &str) -> Result<LayerChoice, Failure> {
 
 /// The guest as a place, under the launch's name: it is launched into once.
 fn place_of(launch: &str) -> Result<Place, Failure> {
-    let (scratch, data) = (Path::new(SCRATCH).join(launch), Path::new(DATA_PATH).join(launch));
-    for folder in [&scratch, &data] {
-        let made = std::fs::create_dir_all(folder);
-        made.map_err(|error| Failure::from(error).while_doing(&folder.display().to_string()))?;
-    }
-    Ok(Place {
-        run: launch.to_owned(),
-        scratch,
-        data,
-        journal: Journal::start(&Journal::directory(), launch)?,
-        bundle: Bundle::of_agent(&executable())?,
-        root: nix::unistd::geteuid().is_root(),
-        interrupted: interrupt::requested,
-    })
-}
-
-/// The agent's own executable, where the initramfs put it.
-fn executable() -> PathBuf {
-    PathBuf::from(AGENT_PATH)
+    let folders = Folders { journals: Journal::directory(), scratch_in: RUN.into(), data_in: DATA_PATH.into() };
+    Place::open(launch, &folders, Path::new(AGENT_PATH), interrupt::requested)
 }
 
 impl Inner for NestedLayer {
@@ -117,7 +101,13 @@ impl Inner for NestedLayer {
     }
 
     fn tear_down(&mut self) -> Result<(), String> {
+<<<<<<< HEAD
         let steps = [self.vessel.tear_down(), self.layer.close(), self.place.journal.undo_all()];
+=======
+        // Only the guest's console can still tell the host why the agent further in is gone, if it is.
+        super::say(&format!("ending the agent further in: {}", self.vessel.diagnose().words));
+        let steps = [self.vessel.tear_down(), self.layer.close(), self.place.close()];
+>>>>>>> qemu
         let failed: Vec<String> =
             steps.into_iter().filter_map(|step| step.err().map(|failure| failure.message)).collect();
         if failed.is_empty() { Ok(()) } else { Err(failed.join("; ")) }

@@ -10,9 +10,8 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use plimsoll::environment::Environment;
-use plimsoll::launch::bundle::Bundle;
 use plimsoll::launch::engines::qemu::kernel::Kernel;
-use plimsoll::launch::journal::Journal;
+use plimsoll::launch::place::Folders;
 use plimsoll::launch::process::find_program;
 use plimsoll::launch::{LaunchOrder, Layer, Limits, Place, Vessel, engines};
 use plimsoll::sample::Failure;
@@ -95,13 +94,10 @@ impl Rig {
     fn over(environment: &str, alone: MutexGuard<'static, ()>, folder: tempfile::TempDir) -> Self {
         static RIGS: AtomicU32 = AtomicU32::new(0);
         let run = format!("plimsoll-{:05x}{:02x}", std::process::id(), RIGS.fetch_add(1, Ordering::Relaxed));
-        let (scratch, data) = (folder.path().join("scratch"), folder.path().join("data"));
-        fs::create_dir(&scratch).unwrap();
-        fs::create_dir(&data).unwrap();
-        let journal = Journal::start(&folder.path().join("journal"), &run).unwrap();
-        let bundle = Bundle::of_agent(env!("CARGO_BIN_EXE_plimsoll").as_ref()).unwrap();
-        let root = nix::unistd::geteuid().is_root();
-        let place = Arc::new(Place { run, scratch, data, journal, bundle, root, interrupted: || false });
+        let inside = |name: &str| folder.path().join(name);
+        let folders = Folders { journals: inside("journals"), scratch_in: inside(""), data_in: inside("") };
+        let executable = Path::new(env!("CARGO_BIN_EXE_plimsoll"));
+        let place = Arc::new(Place::open(&run, &folders, executable, || false).unwrap());
         let layer = open(&place, environment).unwrap();
         Self { folder, place, layer, launches: 0, _alone: alone }
     }
@@ -127,13 +123,14 @@ impl Rig {
     pub(crate) fn finish(mut self) {
         self.layer.close().unwrap();
         self.layer.close().unwrap();
-        assert_eq!(self.place.journal.left(), [], "the journal still knows something");
-        for folder in [&self.place.scratch, &self.place.data] {
-            let left: Vec<PathBuf> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
-            assert!(left.is_empty(), "{left:?} stayed behind");
-        }
+        let files = |folder: &Path| -> Vec<PathBuf> {
+            fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect()
+        };
+        assert_eq!(files(&self.place.scratch), [self.place.executable().unwrap()], "more than the executable is left");
+        assert!(files(&self.place.data).is_empty(), "{:?} stayed behind", files(&self.place.data));
+        assert_eq!(self.place.journal.left().len(), 2, "more than the place itself is noted");
         assert!(processes_naming(&self.place.run).is_empty(), "processes stayed behind");
-        self.place.journal.undo_all().unwrap();
+        self.place.close().unwrap();
     }
 }
 
@@ -289,6 +286,13 @@ impl Guest {
                 false
             }
         }
+    }
+
+    pub(crate) fn cpu(&self) -> String {
+        let pids = processes_naming(&format!("/{}/", self.name));
+        let s = fs::read_to_string(format!("/proc/{}/stat", pids[0])).unwrap();
+        let f: Vec<&str> = s.split(' ').collect();
+        format!("user {} sys {}", f[13], f[14])
     }
 
     /// Kills QEMU from outside.

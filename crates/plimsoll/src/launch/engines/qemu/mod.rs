@@ -22,7 +22,7 @@ mod testing;
 mod vessel;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -179,7 +179,7 @@ impl Settled {
 }
 
 /// Who executes the guest, and what the trial of KVM found.
-fn accelerate(asked: &str, machine: Machine, program: &std::path::Path) -> Result<(Accelerator, String), Refusal> {
+fn accelerate(asked: &str, machine: Machine, program: &Path) -> Result<(Accelerator, String), Refusal> {
     let (accelerator, detail) = if asked == "tcg" {
         (Accelerator::Tcg, String::new())
     } else {
@@ -198,7 +198,7 @@ fn accelerate(asked: &str, machine: Machine, program: &std::path::Path) -> Resul
 }
 
 /// `7.2.22` of "QEMU emulator version 7.2.22 (Debian 1:7.2+dfsg-7+deb12u18)".
-fn version(program: &std::path::Path) -> Result<String, Refusal> {
+fn version(program: &Path) -> Result<String, Refusal> {
     let argv = [&program.display().to_string(), "--version"].map(String::from);
     let argv: Vec<&str> = argv.iter().map(String::as_str).collect();
     let said = run_tool_for_its_output(&argv, VERSION_TIME_MAX, crate::interrupt::requested);
@@ -229,7 +229,7 @@ impl QemuLayer {
             entries: Vec::new(),
         };
         // What is made before a failure goes with the layer's drop.
-        for folder in [scratch, data.clone()] {
+        for folder in [&scratch, &data] {
             layer.entries.push(make_folder(place, folder)?);
         }
         initramfs::write(&place.bundle, &layer.settled.kernel, layer.settled.machine, &layer.initramfs)?;
@@ -257,9 +257,9 @@ impl Drop for QemuLayer {
 }
 
 /// Makes a folder that the journal knows.
-fn make_folder(place: &Place, path: PathBuf) -> Result<Entry, Failure> {
-    let entry = place.journal.note(Resource::Directory { path: path.clone() })?;
-    match std::fs::create_dir_all(&path) {
+fn make_folder(place: &Place, path: &Path) -> Result<Entry, Failure> {
+    let entry = place.journal.note(Resource::Directory { path: path.to_owned() })?;
+    match std::fs::create_dir_all(path) {
         Ok(()) => Ok(entry),
         Err(error) => {
             place.journal.undo(entry)?;

@@ -95,7 +95,7 @@ pub(super) fn launch(
     let mut made = Made { place: Arc::clone(place), entries: Vec::new(), pen: None, running: None };
     let (scratch, data) = (place.scratch.join(&order.name), place.data.join(&order.name));
     for folder in [&scratch, &data] {
-        made.entries.push(make_folder(place, folder.clone())?);
+        made.entries.push(make_folder(place, folder)?);
     }
     let start = start(settled, initramfs, &scratch, &data, order);
     disk::copy(template, &start.disk)?;
