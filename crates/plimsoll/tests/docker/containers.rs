@@ -3,9 +3,7 @@
 use std::time::{Duration, Instant};
 
 use plimsoll_agent::wire::Wire;
-use plimsoll_protocol::{
-    FrameError, Parameters, Reply, Request, SliceOrder, WorkloadOrder, read_frame, write_frame,
-};
+use plimsoll_protocol::{FrameError, Parameters, Reply, Request, SliceOrder, WorkloadOrder, read_frame, write_frame};
 
 use crate::ground::{Ground, ask, environment, hello, last_cpu, observe, pids_in_cgroup};
 
@@ -116,12 +114,7 @@ fn an_agent_without_memory_is_diagnosed() {
     let mut vessel = layer.launch(&ground.order(1, 64)).unwrap();
     hello(&mut *vessel);
     let parameters = Parameters::default().with("array_bytes", 256_u64 << 20).with("threads", 1_u64);
-    let order = WorkloadOrder {
-        name: "mem.triad".to_owned(),
-        parameters,
-        data_dir: vessel.data_dir(),
-        seed: 1,
-    };
+    let order = WorkloadOrder { name: "mem.triad".to_owned(), parameters, data_dir: vessel.data_dir(), seed: 1 };
     vessel.wire().allow(Some(Duration::from_secs(60)));
     write_frame(vessel.wire(), &Request::Prepare(order)).unwrap();
     let end = read_frame::<Reply>(vessel.wire()).unwrap_err();

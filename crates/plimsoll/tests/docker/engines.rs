@@ -168,7 +168,8 @@ fn an_engine_that_is_not_ours_is_left_as_it_was() {
     let docker_host = std::env::var("DOCKER_HOST").unwrap();
     let socket = Path::new(docker_host.strip_prefix("unix://").unwrap());
     let ground = Ground::for_test("beside").unwrap();
-    let count = |target: &str| serde_json::from_str::<Vec<serde_json::Value>>(&ask_engine(socket, target)).unwrap().len();
+    let count =
+        |target: &str| serde_json::from_str::<Vec<serde_json::Value>>(&ask_engine(socket, target)).unwrap().len();
     let counts = || ["/containers/json?all=1", "/images/json?all=1", "/networks"].map(count);
     let before = counts();
     let mut layer = ground.open("docker");

@@ -20,7 +20,7 @@ use crate::launch::bundle::Bundle;
 use crate::launch::cgroup::Pen;
 use crate::launch::journal::{Entry, Journal, Resource};
 use crate::launch::patience;
-use crate::launch::process::{Running, Spec};
+use crate::launch::process::{Running, Spec, find_program};
 use crate::launch::{Limits, Place};
 use crate::sample::{Cause, Failure};
 
@@ -46,8 +46,11 @@ struct Folders {
 
 impl Folders {
     fn of(place: &Place) -> Result<Self, Failure> {
+        // What the journal removes must carry the run's name somewhere in its path.
+        let named = place.scratch.to_string_lossy().contains(&place.run);
+        let state = if named { "dockerd".to_owned() } else { format!("{}-dockerd-state", place.run) };
         let folders =
-            Self { state: place.scratch.join("dockerd"), data: place.data.join(format!("{}-dockerd", place.run)) };
+            Self { state: place.scratch.join(state), data: place.data.join(format!("{}-dockerd", place.run)) };
         let longest = folders.state.join("exec/containerd/containerd.sock.ttrpc");
         if longest.as_os_str().len() <= SOCKET_PATH_BYTES_MAX {
             return Ok(folders);
@@ -81,7 +84,7 @@ impl Folders {
 
 /// How dockerd is started. A configuration file of its own keeps /etc/docker/daemon.json out (its `hosts` would clash
 /// with `-H`) and its key out of /etc/docker.
-fn dockerd(program: &Path, folders: &Folders, containers: &str) -> Spec {
+fn dockerd(unshare: &Path, program: &Path, folders: &Folders, containers: &str) -> Spec {
     let path = |name: &str| folders.state.join(name).display().to_string();
     let [docker, containerd] = folders.stand_ins();
     let arguments = [
@@ -110,7 +113,7 @@ fn dockerd(program: &Path, folders: &Folders, containers: &str) -> Spec {
         "--userland-proxy=false".to_owned(),
     ];
     Spec {
-        program: PathBuf::from("/usr/bin/unshare"),
+        program: unshare.to_owned(),
         argv0: None,
         args: arguments.to_vec(),
         env: vec![("PATH".to_owned(), "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_owned())],
@@ -151,7 +154,11 @@ impl PrivateEngine {
             let tail = engine.process.as_ref().map(Running::log_tail).unwrap_or_default();
             let _ = engine.stop();
             let failure = failure.while_doing("starting a private Docker engine");
-            if tail.is_empty() { failure } else { Failure { message: format!("{failure}; it said: {tail}"), ..failure } }
+            if tail.is_empty() {
+                failure
+            } else {
+                Failure { message: format!("{failure}; it said: {tail}"), ..failure }
+            }
         })?;
         Ok(engine)
     }
@@ -165,7 +172,9 @@ impl PrivateEngine {
         self.host_state = Some(HostState::save(&self.journal, &containers)?);
         let limits = Limits { cpus: own_cpus()?, memory_bytes: UNLIMITED_BYTES };
         self.pen = Pen::make(place, &format!("{}-dockerd", place.run), &limits, 0)?;
-        let spec = dockerd(program, &self.folders, &containers);
+        let unshare = find_program("unshare")
+            .ok_or_else(|| Failure::launch("the program `unshare` is missing; install the package util-linux"))?;
+        let spec = dockerd(&unshare, program, &self.folders, &containers);
         self.process = Some(Running::start(place, &spec, self.pen.as_ref())?);
         self.wait_until_ready(place.interrupted)
     }
@@ -251,11 +260,13 @@ pub fn with_private_engine(run: impl FnOnce(&Path) -> i32) -> Result<i32, Failur
         Found::Startable(program) => program,
     };
     let place = temporary_place()?;
-    let mut engine = PrivateEngine::start(&place, &program)?;
-    let code = run(&engine.socket());
-    engine.stop()?;
-    place.journal.undo_all()?;
-    Ok(code)
+    let code = PrivateEngine::start(&place, &program).and_then(|mut engine| {
+        let code = run(&engine.socket());
+        engine.stop().map(|()| code)
+    });
+    code.and_then(|code| place.journal.undo_all().map(|()| code)).inspect_err(|_| {
+        let _ = place.journal.undo_all();
+    })
 }
 
 fn temporary_place() -> Result<Place, Failure> {
@@ -273,4 +284,41 @@ fn temporary_place() -> Result<Place, Failure> {
         root: true,
         interrupted: crate::interrupt::requested,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_private_engine_touches_no_network_and_reads_no_configuration_of_the_host() {
+        let folders = Folders { state: PathBuf::from("/tmp/r/dockerd"), data: PathBuf::from("/data/r-dockerd") };
+        let spec = dockerd(Path::new("/usr/bin/unshare"), Path::new("/usr/sbin/dockerd"), &folders, "r-docker");
+        assert!(spec.outlives_parent && !spec.wired, "it stops its containers itself when it is told to");
+        let arguments: Vec<&str> = spec.args.iter().map(String::as_str).filter(|word| *word != STAND_IN).collect();
+        insta::assert_snapshot!(arguments.join("\n"), @r"
+        --mount
+        --propagation=slave
+        sh
+        -c
+        sh
+        /tmp/r/dockerd/run-docker
+        /tmp/r/dockerd/run-containerd
+        /usr/sbin/dockerd
+        --config-file=/tmp/r/dockerd/daemon.json
+        --data-root=/data/r-dockerd
+        --exec-root=/tmp/r/dockerd/exec
+        --pidfile=/tmp/r/dockerd/pid
+        --host=unix:///tmp/r/dockerd/docker.sock
+        --cgroup-parent=/r-docker
+        --exec-opt=native.cgroupdriver=cgroupfs
+        --shutdown-timeout=5
+        --bridge=none
+        --iptables=false
+        --ip6tables=false
+        --ip-forward=false
+        --ip-masq=false
+        --userland-proxy=false
+        ");
+    }
 }

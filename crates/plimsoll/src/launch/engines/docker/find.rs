@@ -97,7 +97,8 @@ fn systems(surroundings: &Surroundings) -> Found {
 
 fn remedy_for(error: &io::Error, otherwise: &str) -> String {
     if error.kind() == io::ErrorKind::PermissionDenied {
-        "join the group `docker` (`sudo usermod -aG docker $USER`, then log in again), or run plimsoll as root".to_owned()
+        "join the group `docker` (`sudo usermod -aG docker $USER`, then log in again), or run plimsoll as root"
+            .to_owned()
     } else {
         otherwise.to_owned()
     }

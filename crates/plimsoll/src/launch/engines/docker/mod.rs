@@ -92,7 +92,9 @@ fn probe(surroundings: &Surroundings) -> Usability {
             let answer = Client::connect(&socket, PROBE_BOUND, crate::interrupt::requested);
             match answer.and_then(|client| client.facts()) {
                 Ok(facts) => Usability::Usable { details: facts.rows, labels: Vec::new() },
-                Err(failure) => Usability::no(failure.message, "restart the Docker engine (`sudo systemctl restart docker`)"),
+                Err(failure) => {
+                    Usability::no(failure.message, "restart the Docker engine (`sudo systemctl restart docker`)")
+                }
             }
         }
     }

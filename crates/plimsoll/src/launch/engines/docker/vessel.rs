@@ -43,7 +43,8 @@ impl Container {
         wishes: Wishes,
         order: &LaunchOrder,
     ) -> Result<Self, Failure> {
-        let mut made = Made { daemon: Arc::clone(&daemon), journal: place.journal.clone(), container: None, volume: None };
+        let mut made =
+            Made { daemon: Arc::clone(&daemon), journal: place.journal.clone(), container: None, volume: None };
         let disk = made.disk(place, wishes, order)?;
         let asked = asked(&daemon, &disk)?;
         let log = place.scratch.join(format!("{}.log", order.name));
@@ -103,9 +104,7 @@ impl Vessel for Container {
             self.daemon.client.wait_stopped(&self.name, EXIT_BOUND);
         }
         match self.daemon.client.state(&self.name) {
-            Ok(state) => {
-                Diagnosis { out_of_memory: state.out_of_memory, words: words(&state, &self.log_tail()) }
-            }
+            Ok(state) => Diagnosis { out_of_memory: state.out_of_memory, words: words(&state, &self.log_tail()) },
             Err(failure) => Diagnosis { out_of_memory: false, words: failure.message },
         }
     }
