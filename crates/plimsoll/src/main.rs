@@ -1,48 +1,41 @@
-//! The dispatch that tests of engines need.
+//! The executable: dispatches the hidden subcommands.
 
 use std::io::Write as _;
 use std::process::{Command, ExitCode};
 
+use plimsoll_agent::{NoNest, Wire, run_under_init, serve};
+
 fn main() -> ExitCode {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    match arguments.first().map(String::as_str) {
-        Some("agent") => agent(),
-        Some("sandbox-child") => {
-            let code = plimsoll::launch::enclosure::sandbox_child(&arguments[1..]);
-            ExitCode::from(u8::try_from(code).unwrap_or(70))
-        }
-        Some("private-docker") => private_docker(&arguments[1..]),
-        _ => ExitCode::from(2),
-    }
-}
-
-fn agent() -> ExitCode {
-    let code = plimsoll_agent::run_under_init(|| {
-        let served = plimsoll_agent::Wire::from_stdio(|| false).map_err(Into::into);
-        match served.and_then(|mut wire| plimsoll_agent::serve(&mut wire, &mut plimsoll_agent::NoNest)) {
-            Ok(_) => 0,
-            Err(error) => {
-                let _ = writeln!(std::io::stderr(), "plimsoll: {error}");
-                70
+    let args: Vec<String> = std::env::args().collect();
+    let status = match args.get(1).map(String::as_str) {
+        Some("agent") => run_under_init(|| {
+            let served = Wire::from_stdio(|| false).map_err(Into::into);
+            match served.and_then(|mut wire| serve(&mut wire, &mut NoNest)) {
+                Ok(_) => 0,
+                Err(error) => say(1, &error),
             }
-        }
-    });
-    ExitCode::from(u8::try_from(code).unwrap_or(70))
+        }),
+        Some("sandbox-child") => plimsoll::launch::enclosure::sandbox_child(&args[2..]),
+        Some("private-docker") => private_docker(&args[2..]),
+        _ => 2,
+    };
+    ExitCode::from(u8::try_from(status).unwrap_or(70))
 }
 
-#[expect(clippy::print_stderr, reason = "this is the program's edge")]
-fn private_docker(arguments: &[String]) -> ExitCode {
-    let command: Vec<&String> = arguments.iter().filter(|word| *word != "--").collect();
+/// `private-docker -- COMMAND...`: runs it with `DOCKER_HOST` pointing to an engine that answers.
+fn private_docker(args: &[String]) -> i32 {
+    let Some((program, args)) = args.strip_prefix(&["--".to_owned()]).unwrap_or(args).split_first() else { return 2 };
     let result = plimsoll::launch::engines::docker::with_private_engine(|socket| {
         let host = format!("unix://{}", socket.display());
-        let status = Command::new(command[0]).args(&command[1..]).env("DOCKER_HOST", host).status();
-        status.ok().and_then(|status| status.code()).unwrap_or(70)
-    });
-    match result {
-        Ok(code) => ExitCode::from(u8::try_from(code).unwrap_or(70)),
-        Err(failure) => {
-            eprintln!("plimsoll: {failure}");
-            ExitCode::from(3)
+        match Command::new(program).args(args).env("DOCKER_HOST", host).status() {
+            Ok(status) => status.code().unwrap_or(70),
+            Err(error) => say(127, &format!("{program}: {error}")),
         }
-    }
+    });
+    result.unwrap_or_else(|failure| say(3, &failure))
+}
+
+fn say(status: i32, words: &dyn std::fmt::Display) -> i32 {
+    let _ = writeln!(std::io::stderr(), "plimsoll: {words}");
+    status
 }

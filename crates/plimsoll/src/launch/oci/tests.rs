@@ -23,14 +23,103 @@ fn the_configuration_is_what_docker_would_give() {
     config["linux"]["seccomp"]["syscalls"] = json!("...");
     config["process"]["capabilities"] = json!("...");
     config["mounts"] = json!("...");
-    insta::assert_snapshot!(serde_json::to_string_pretty(&config).unwrap(), @"");
+    insta::assert_snapshot!(serde_json::to_string_pretty(&config).unwrap(), @r#"
+    {
+      "hostname": "plimsoll",
+      "linux": {
+        "cgroupsPath": "/plimsoll-x-1/c",
+        "maskedPaths": [
+          "/proc/acpi",
+          "/proc/asound",
+          "/proc/kcore",
+          "/proc/keys",
+          "/proc/latency_stats",
+          "/proc/sched_debug",
+          "/proc/scsi",
+          "/proc/timer_list",
+          "/sys/firmware"
+        ],
+        "namespaces": [
+          {
+            "type": "pid"
+          },
+          {
+            "type": "ipc"
+          },
+          {
+            "type": "uts"
+          },
+          {
+            "type": "mount"
+          },
+          {
+            "type": "cgroup"
+          },
+          {
+            "type": "network"
+          }
+        ],
+        "readonlyPaths": [
+          "/proc/bus",
+          "/proc/fs",
+          "/proc/irq",
+          "/proc/sys",
+          "/proc/sysrq-trigger"
+        ],
+        "resources": {
+          "devices": [
+            {
+              "access": "rwm",
+              "allow": false
+            }
+          ]
+        },
+        "seccomp": {
+          "defaultAction": "SCMP_ACT_ALLOW",
+          "syscalls": "..."
+        }
+      },
+      "mounts": "...",
+      "ociVersion": "1.0.2",
+      "process": {
+        "args": [
+          "plimsoll",
+          "agent"
+        ],
+        "capabilities": "...",
+        "cwd": "/",
+        "env": [
+          "PATH=/plimsoll:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+          "HOME=/"
+        ],
+        "noNewPrivileges": true,
+        "terminal": false,
+        "user": {
+          "gid": 0,
+          "uid": 0
+        }
+      },
+      "root": {
+        "path": "/data/root",
+        "readonly": false
+      }
+    }
+    "#);
 }
 
 #[test]
 fn each_mount_has_dockers_options() {
     let config = config(&container());
     let lines: Vec<String> = config["mounts"].as_array().unwrap().iter().map(Value::to_string).collect();
-    insta::assert_snapshot!(lines.join("\n"), @"");
+    insta::assert_snapshot!(lines.join("\n"), @r#"
+    {"destination":"/proc","options":["nosuid","noexec","nodev"],"source":"proc","type":"proc"}
+    {"destination":"/dev","options":["nosuid","strictatime","mode=755","size=65536k"],"source":"tmpfs","type":"tmpfs"}
+    {"destination":"/dev/pts","options":["nosuid","noexec","newinstance","ptmxmode=0666","mode=0620"],"source":"devpts","type":"devpts"}
+    {"destination":"/dev/shm","options":["nosuid","noexec","nodev","mode=1777","size=67108864"],"source":"tmpfs","type":"tmpfs"}
+    {"destination":"/dev/mqueue","options":["nosuid","noexec","nodev"],"source":"mqueue","type":"mqueue"}
+    {"destination":"/sys","options":["nosuid","noexec","nodev","ro"],"source":"sysfs","type":"sysfs"}
+    {"destination":"/sys/fs/cgroup","options":["nosuid","noexec","nodev","relatime","ro"],"source":"cgroup","type":"cgroup"}
+    "#);
 }
 
 #[test]
