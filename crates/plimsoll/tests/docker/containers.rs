@@ -11,6 +11,7 @@ use crate::ground::{Ground, ask, environment, hello, last_cpu, observe, pids_in_
 #[test]
 fn the_agent_sees_what_was_asked_for() {
     let Some(ground) = Ground::for_test("asked") else { return };
+    let mut keeps_the_engine = ground.open("docker");
     let names = ["docker", "docker:net=host", "docker:disk=volume", "docker:disk=tmpfs", "docker:seccomp=off"];
     for (number, name) in (1..).zip(names) {
         let mut layer = ground.open(name);
@@ -35,6 +36,7 @@ fn the_agent_sees_what_was_asked_for() {
         layer.close().unwrap();
         layer.close().unwrap();
     }
+    keeps_the_engine.close().unwrap();
     ground.assert_nothing_left();
 }
 

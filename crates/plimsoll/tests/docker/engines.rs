@@ -132,6 +132,7 @@ fn changes(before: &BTreeSet<String>, after: &BTreeSet<String>, run: &str) -> Ve
 fn a_private_engine_leaves_the_host_as_it_was() {
     let Some(ground) = Ground::alone("restore") else { return };
     let before = host();
+    let mut keeps_the_engine = ground.open("docker");
     for (number, name) in (1..).zip(["docker", "docker:net=host", "docker:disk=volume"]) {
         let mut layer = ground.open(name);
         let mut vessel = layer.launch(&ground.order(number, 128)).unwrap();
@@ -140,6 +141,7 @@ fn a_private_engine_leaves_the_host_as_it_was() {
         drop(vessel);
         layer.close().unwrap();
     }
+    keeps_the_engine.close().unwrap();
     ground.assert_nothing_left();
     assert_eq!(changes(&before, &host(), &ground.place.run), Vec::<String>::new());
 }

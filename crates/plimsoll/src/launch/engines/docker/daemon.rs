@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nix::sched::{CpuSet, sched_getaffinity};
+use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::client::Client;
@@ -28,6 +29,8 @@ use crate::sample::{Cause, Failure};
 const READY_BOUND: Duration = Duration::from_secs(60);
 /// For the engine to stop its containers and itself; it kills containers after five seconds itself.
 const STOP_GRACE: Duration = Duration::from_secs(20);
+/// The last thing that dockerd says of its own.
+const SHUT_DOWN: &str = "Daemon shutdown complete";
 /// From the moment when it stops listening until its end.
 const DYING_BOUND: Duration = Duration::from_secs(2);
 /// The longest path of a Unix socket, bytes, without the closing zero.
@@ -221,7 +224,7 @@ impl PrivateEngine {
         let mut wrong: Vec<Failure> = Vec::new();
         // Containers that nobody removed would each be given seconds to end by themselves.
         let _ = self.kill_containers();
-        wrong.extend(self.process.as_mut().and_then(|process| process.end(STOP_GRACE).err()));
+        wrong.extend(self.process.as_mut().and_then(|process| end(process).err()));
         // Shims outlive a daemon that was killed.
         wrong.extend(self.pen.as_mut().and_then(|pen| pen.remove().err()));
         wrong.extend(self.host_state.as_mut().and_then(|state| state.restore(&self.journal).err()));
@@ -234,6 +237,16 @@ impl PrivateEngine {
         let words: Vec<String> = wrong.into_iter().map(|failure| failure.message).collect();
         Err(Failure::new(Cause::TearDown, format!("stopping the private Docker engine: {}", words.join("; "))))
     }
+}
+
+/// SIGTERM, and SIGKILL once the engine says that it has shut down: dockerd 20.10 then lingers for a second, reconnecting
+/// to the containerd that it has just ended.
+fn end(process: &mut Running) -> Result<(), Failure> {
+    if process.ended().is_none() {
+        let _ = kill(Pid::from_raw(process.pid()), Signal::SIGTERM);
+    }
+    patience::until(STOP_GRACE, || process.ended().is_some() || process.log_tail().contains(SHUT_DOWN));
+    process.end(Duration::ZERO)
 }
 
 impl Drop for PrivateEngine {
