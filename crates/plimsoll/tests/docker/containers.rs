@@ -181,3 +181,36 @@ fn the_agent_keeps_to_the_environments_cpus() {
     assert_eq!(environment("docker").name(), "docker");
     ground.assert_nothing_left();
 }
+
+/// Voluntary context switches of the threads that carry agents' bytes: one that sleeps makes none.
+fn pump_wake_ups() -> Vec<String> {
+    let tasks = std::fs::read_dir("/proc/self/task").unwrap().flatten();
+    let statuses = tasks.filter_map(|task| std::fs::read_to_string(task.path().join("status")).ok());
+    let pumps = statuses.filter(|status| status.starts_with("Name:\tdocker-pump\n"));
+    pumps
+        .flat_map(|status| {
+            status.lines().filter(|line| line.contains("ctxt_switches")).map(str::to_owned).collect::<Vec<_>>()
+        })
+        .collect()
+}
+
+#[test]
+fn the_pump_sleeps_while_nobody_speaks() {
+    let Some(ground) = Ground::alone("sleeps") else { return };
+    let mut layer = ground.open("docker");
+    let mut vessel = layer.launch(&ground.order(1, 128)).unwrap();
+    hello(&mut *vessel);
+    let asleep = || {
+        let before = pump_wake_ups();
+        let since = Instant::now();
+        while since.elapsed() < Duration::from_millis(200) {}
+        assert_eq!(before.len(), 2, "one pump with two counters: {before:?}");
+        pump_wake_ups() == before
+    };
+    // The first look may catch it on its way to sleep after the reply.
+    assert!(asleep() || asleep(), "it wakes up again and again");
+    vessel.tear_down().unwrap();
+    drop(vessel);
+    layer.close().unwrap();
+    ground.assert_nothing_left();
+}

@@ -25,6 +25,8 @@ use crate::sample::{Cause, Failure};
 
 /// A call that only asks the engine something.
 const ASK_BOUND: Duration = Duration::from_secs(10);
+/// The simplest question.
+const PING_BOUND: Duration = Duration::from_secs(5);
 /// Creating or starting a container; storage drivers on slow disks take seconds.
 const START_BOUND: Duration = Duration::from_secs(60);
 /// Importing the image.
@@ -95,6 +97,12 @@ impl Client {
     /// The version of the API that both speak.
     pub(super) fn version(&self) -> ClientVersion {
         self.docker.client_version()
+    }
+
+    /// Whether the engine answers at all.
+    pub(super) fn answers(&self) -> bool {
+        let answer = self.runtime.block_on(async { tokio::time::timeout(PING_BOUND, self.docker.ping()).await });
+        matches!(answer, Ok(Ok(_)))
     }
 
     /// What the engine says of itself.

@@ -31,8 +31,6 @@ const READY_BOUND: Duration = Duration::from_secs(60);
 const STOP_GRACE: Duration = Duration::from_secs(20);
 /// The last thing that dockerd says of its own.
 const SHUT_DOWN: &str = "Daemon shutdown complete";
-/// From the moment when it stops listening until its end.
-const DYING_BOUND: Duration = Duration::from_secs(2);
 /// The longest path of a Unix socket, bytes, without the closing zero.
 const SOCKET_PATH_BYTES_MAX: usize = 107;
 /// More than any machine has: the engine itself is not to be limited.
@@ -201,10 +199,8 @@ impl PrivateEngine {
         self.folders.socket()
     }
 
-    /// Its exit, if it has ended. One that dies closes its streams a moment before the kernel tells of its end.
-    pub(super) fn ended(&mut self) -> Option<String> {
-        let dying = find::reach(&self.folders.socket()).is_err();
-        let time = if dying { DYING_BOUND } else { Duration::ZERO };
+    /// Its exit, if it ends within this time.
+    pub(super) fn ended(&mut self, time: Duration) -> Option<String> {
         self.process.as_mut().and_then(|process| process.wait(time))
     }
 
