@@ -2,7 +2,10 @@
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
+use std::io::{BufRead, BufReader, Read};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -13,7 +16,7 @@ use plimsoll::launch::journal::Journal;
 use plimsoll::launch::place::Folders;
 use plimsoll::launch::{LaunchOrder, Layer, Limits, Place, Vessel};
 use plimsoll::sample::Failure;
-use plimsoll_protocol::{Observation, Reply, Request, WorkloadOrder, read_frame, write_frame};
+use plimsoll_protocol::{Observation, Parameters, Reply, Request, WorkloadOrder, read_frame, write_frame};
 
 const MEMORY_BYTES: u64 = 256 * 1024 * 1024;
 const ANSWER_BOUND: Duration = Duration::from_secs(60);
@@ -22,20 +25,24 @@ static STAGES: AtomicU32 = AtomicU32::new(0);
 /// A place of its own for one test.
 struct Stage {
     place: Arc<Place>,
-    folder: tempfile::TempDir,
+    folder: Option<tempfile::TempDir>,
     run: String,
     launches: u32,
 }
 
 impl Stage {
     fn open() -> Self {
-        let run = format!("plimsoll-t{}-{}", std::process::id(), STAGES.fetch_add(1, Ordering::Relaxed));
         let folder = tempfile::tempdir().unwrap();
-        let inside = |name: &str| folder.path().join(name);
-        let folders = Folders { journals: inside("journals"), scratch_in: folder.path().into(), data_in: folder.path().into() };
+        let stage = Self::open_in(folder.path());
+        Self { folder: Some(folder), ..stage }
+    }
+
+    fn open_in(folder: &Path) -> Self {
+        let run = format!("plimsoll-t{}-{}", std::process::id(), STAGES.fetch_add(1, Ordering::Relaxed));
+        let folders = Folders { journals: folder.join("journals"), scratch_in: folder.into(), data_in: folder.into() };
         let executable = Path::new(env!("CARGO_BIN_EXE_plimsoll"));
         let place = Arc::new(Place::open(&run, &folders, executable, || false).unwrap());
-        Self { place, folder, run, launches: 0 }
+        Self { place, folder: None, run, launches: 0 }
     }
 
     fn layer(&self, name: &str) -> Box<dyn Layer> {
@@ -52,25 +59,26 @@ impl Stage {
         let limits = if cpus_online() > 1 { limits } else { Limits { cpus: vec![0], ..limits } };
         layer.launch(&LaunchOrder { name: format!("{}-{}", self.run, self.launches), limits, holds_layers: false })
     }
+}
 
-    /// Everything of the run that is still on the host.
-    fn traces(&self) -> Vec<String> {
-        let mut traces = Vec::new();
-        let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
-        traces.extend(mounts.lines().filter(|line| line.contains(&self.run)).map(str::to_owned));
-        for controller in std::fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten() {
-            let inside = std::fs::read_dir(controller.path()).into_iter().flatten().flatten();
-            traces.extend(inside.map(|entry| entry.path().display().to_string()).filter(|path| path.contains(&self.run)));
-        }
-        for process in std::fs::read_dir("/proc").unwrap().flatten() {
-            let arguments = std::fs::read(process.path().join("cmdline")).unwrap_or_default();
-            let arguments = String::from_utf8_lossy(&arguments).into_owned();
-            if arguments.contains(&self.run) {
-                traces.push(arguments);
-            }
-        }
-        traces
+/// Everything of a run that is still on the host.
+fn traces(run: &str) -> Vec<String> {
+    let mut traces = Vec::new();
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+    traces.extend(mounts.lines().filter(|line| line.contains(run)).map(str::to_owned));
+    for controller in std::fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten() {
+        let inside = std::fs::read_dir(controller.path()).into_iter().flatten().flatten();
+        traces.extend(inside.map(|entry| entry.path().display().to_string()).filter(|path| path.contains(run)));
     }
+    for process in std::fs::read_dir("/proc").unwrap().flatten() {
+        let arguments = std::fs::read(process.path().join("cmdline")).unwrap_or_default();
+        let program = std::fs::read_link(process.path().join("exe")).unwrap_or_default();
+        let words = format!("{} {}", program.display(), String::from_utf8_lossy(&arguments));
+        if words.contains(run) {
+            traces.push(words);
+        }
+    }
+    traces
 }
 
 fn cpus_online() -> usize {
@@ -129,7 +137,7 @@ fn lives_and_leaves_nothing(name: &str) {
     println!("{name}: ready in {:.1} ms", started.elapsed().as_secs_f64() * 1e3);
     assert_ne!(hello.pid, 1, "the agent is PID 1 nowhere");
     let got = observe(&mut *vessel);
-    println!("{name}: asked {:?} labels {:?} facts {:?}\n got {got:?}", vessel.asked(), vessel.labels(), vessel.facts());
+    println!("{name}: labels {:?}, facts {:?}", vessel.labels(), vessel.facts());
     let seen = |key: &str| match key {
         "kernel" => got.kernel_release.clone(),
         "root_filesystem" => got.root_filesystem.clone(),
@@ -142,6 +150,8 @@ fn lives_and_leaves_nothing(name: &str) {
     }
     if nix::unistd::geteuid().is_root() {
         assert_eq!(got.cpus_allowed, 1);
+        let sees_limits = !name.starts_with("gvisor");
+        assert_eq!(got.memory_limit_bytes, sees_limits.then_some(MEMORY_BYTES));
     }
     vessel.park().unwrap();
     let deaf = vessel.wire();
@@ -157,14 +167,15 @@ fn lives_and_leaves_nothing(name: &str) {
     println!("{name}: torn down in {:.1} ms", started.elapsed().as_secs_f64() * 1e3);
     vessel.tear_down().unwrap();
     layer.close().unwrap();
-    assert_eq!(stage.traces(), Vec::<String>::new());
+    assert_eq!(traces(&stage.run), Vec::<String>::new());
     assert_eq!(std::fs::read_dir(&stage.place.data).unwrap().count(), 0, "the data folder is empty");
     // The place's own two folders.
     assert_eq!(stage.place.journal.left().len(), 2);
     stage.place.close().unwrap();
-    let left: Vec<PathBuf> = std::fs::read_dir(stage.folder.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
-    assert_eq!(left, [stage.folder.path().join("journals")]);
-    assert!(Journal::abandoned(&stage.folder.path().join("journals")).unwrap().is_empty());
+    let folder = stage.folder.as_ref().unwrap().path();
+    let left: Vec<PathBuf> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert_eq!(left, [folder.join("journals")]);
+    assert_eq!(std::fs::read_dir(folder.join("journals")).unwrap().count(), 0, "the journal is gone");
 }
 
 #[test]
@@ -205,7 +216,120 @@ fn gvisor_lives_and_leaves_nothing() {
     }
 }
 
-#[allow(unused)]
-fn order(name: &str) -> WorkloadOrder {
-    WorkloadOrder { name: name.to_owned(), parameters: Default::default(), data_dir: String::new(), seed: 1 }
+/// Names the folder in which a test of this file plays a part for another one in a process of its own.
+const PART: &str = "PLIMSOLL_TEST_PART";
+
+/// This test again, in another process.
+fn again(test: &str, part: &Path) -> Command {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", test, "--nocapture", "--test-threads=1"]).env(PART, part);
+    command
+}
+
+#[test]
+fn without_root_native_and_sandbox_live_in_user_namespaces() {
+    if !nix::unistd::geteuid().is_root() || std::env::var_os(PART).is_some() {
+        lives_and_leaves_nothing("native");
+        for name in ["sandbox", "sandbox:net=host,disk=volume", "sandbox:disk=tmpfs"] {
+            lives_and_leaves_nothing(name);
+        }
+        return;
+    }
+    let mut nobody = again("without_root_native_and_sandbox_live_in_user_namespaces", Path::new("/"));
+    let output = nobody.uid(65534).gid(65534).env("TMPDIR", "/tmp").output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    println!("{said}");
+    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(said.contains("sandbox: ready"), "{said}");
+}
+
+#[test]
+fn what_a_killed_run_left_is_undone_and_bystanders_live() {
+    const RUN_READY: &str = "the run is ready";
+    if let Some(folder) = std::env::var_os(PART) {
+        let mut stage = Stage::open_in(Path::new(&folder));
+        let names = ["native", "sandbox", "runc", "crun", "gvisor"];
+        let mut alive = Vec::new();
+        for name in names.into_iter().filter(|name| !skipped(name)) {
+            let mut layer = stage.layer(name);
+            let mut vessel = stage.launch(&mut *layer).unwrap();
+            ask(&mut *vessel, &Request::Hello);
+            vessel.park().unwrap();
+            alive.push((layer, vessel));
+        }
+        println!("{RUN_READY} {}", stage.run);
+        std::io::stdin().read_to_string(&mut String::new()).unwrap();
+        panic!("nobody killed this run; {} environments lived", alive.len());
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let mut bystander = Stage::open();
+    let mut layer = bystander.layer("native");
+    let mut neighbour = bystander.launch(&mut *layer).unwrap();
+    let mut owner = again("what_a_killed_run_left_is_undone_and_bystanders_live", folder.path());
+    let mut owner = owner.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(owner.stdout.take().unwrap()).lines();
+    let line = lines.find_map(|line| line.ok()?.split_once(RUN_READY).map(|(_, run)| run.trim().to_owned()));
+    let run = line.unwrap();
+    let journals = folder.path().join("journals");
+    assert!(Journal::abandoned(&journals).unwrap().is_empty(), "its owner lives");
+    owner.kill().unwrap();
+    owner.wait().unwrap();
+    let abandoned = Journal::abandoned(&journals).unwrap();
+    assert_eq!(abandoned.iter().map(|journal| journal.run()).collect::<Vec<_>>(), [&run]);
+    println!("left behind: {:#?}", abandoned[0].resources());
+    assert!(!traces(&run).is_empty(), "a killed run leaves something behind");
+    abandoned[0].undo_all().unwrap();
+    assert_eq!(traces(&run), Vec::<String>::new());
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "only the folder of journals");
+    assert!(matches!(ask(&mut *neighbour, &Request::Hello), Reply::Hello(_)), "a bystander was hit");
+    neighbour.tear_down().unwrap();
+    bystander.place.close().unwrap();
+}
+
+#[test]
+fn an_agent_over_its_memory_limit_is_diagnosed() {
+    for name in ["native", "sandbox", "runc", "crun"] {
+        if skipped(name) || !nix::unistd::geteuid().is_root() {
+            continue;
+        }
+        let mut stage = Stage::open();
+        let mut layer = stage.layer(name);
+        let mut vessel = stage.launch(&mut *layer).unwrap();
+        ask(&mut *vessel, &Request::Hello);
+        assert!(!vessel.diagnose().out_of_memory);
+        let parameters = Parameters::default().with("array_bytes", MEMORY_BYTES).with("threads", 1);
+        let data_dir = vessel.data_dir();
+        let order = WorkloadOrder { name: "mem.triad".to_owned(), parameters, data_dir, seed: 1 };
+        let wire = vessel.wire();
+        wire.allow(Some(ANSWER_BOUND));
+        write_frame(wire, &Request::Prepare(order)).unwrap();
+        let reply = read_frame::<Reply>(wire);
+        let diagnosis = vessel.diagnose();
+        println!("{name}: {reply:?} {diagnosis:?}");
+        assert!(diagnosis.out_of_memory, "{name}: {reply:?} {diagnosis:?}");
+        vessel.tear_down().unwrap();
+        stage.place.close().unwrap();
+    }
+}
+
+#[test]
+fn a_parked_environment_uses_no_cpu_time() {
+    for name in ["native", "sandbox", "gvisor"] {
+        if skipped(name) || !Path::new("/sys/fs/cgroup/cpuacct").exists() {
+            println!("skipped: {name}: no cpuacct here to look at");
+            continue;
+        }
+        let mut stage = Stage::open();
+        let mut layer = stage.layer(name);
+        let mut vessel = stage.launch(&mut *layer).unwrap();
+        ask(&mut *vessel, &Request::Hello);
+        let path = format!("/sys/fs/cgroup/cpuacct/{}-1/cpuacct.usage", stage.run);
+        let used = || std::fs::read_to_string(&path).unwrap();
+        vessel.park().unwrap();
+        let before = used();
+        std::thread::sleep(Duration::from_millis(50));
+        assert_eq!(used(), before, "{name}");
+        vessel.tear_down().unwrap();
+        stage.place.close().unwrap();
+    }
 }

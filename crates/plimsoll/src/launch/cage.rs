@@ -78,7 +78,14 @@ impl Shell {
             outlives_parent: false,
         };
         let container = plan.container.map(|container| self.journal.note(container)).transpose()?;
-        let mut running = Running::start(place, &spec, self.pen.as_ref())?;
+        let started = Running::start(place, &spec, self.pen.as_ref());
+        let mut running = match (started, container) {
+            (Err(failure), Some(container)) => {
+                self.journal.undo(container)?;
+                return Err(failure);
+            }
+            (started, _) => started?,
+        };
         let wire = running.take_wire().ok_or_else(|| Failure::launch("the process has no wire"))?;
         let mut labels = plan.labels;
         if self.pen.is_none() {

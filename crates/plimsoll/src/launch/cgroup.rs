@@ -12,7 +12,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-pub(crate) use tree::remove_tree;
+pub(crate) use tree::{kill_frozen, remove_tree};
 
 use super::journal::{Entry, Journal, Resource};
 use super::patience;
@@ -22,6 +22,8 @@ use hierarchies::Hierarchies;
 
 /// How long freezing or thawing may take.
 const FREEZE_BOUND: Duration = Duration::from_secs(1);
+/// Counts processes killed for want of memory, wherever.
+const VMSTAT: &str = "/proc/vmstat";
 /// The controllers of v1 that a pen uses.
 const CONTROLLERS_V1: [&str; 4] = ["cpuset", "memory", "cpuacct", "freezer"];
 
@@ -30,6 +32,8 @@ const CONTROLLERS_V1: [&str; 4] = ["cpuset", "memory", "cpuacct", "freezer"];
 pub struct Pen {
     path: String,
     kind: Kind,
+    limit_bytes: u64,
+    oom_kills_on_host: u64,
     entries: Vec<Entry>,
     journal: Journal,
 }
@@ -38,8 +42,9 @@ pub struct Pen {
 enum Kind {
     /// One directory per controller.
     V1 { cpuset: PathBuf, memory: PathBuf, cpuacct: Option<PathBuf>, freezer: PathBuf },
-    /// One directory.
-    V2 { folder: PathBuf },
+    /// One directory with the limits, and below it the one that processes enter: engines make children beside that one,
+    /// and on v2 a directory with such children holds no processes itself.
+    V2 { folder: PathBuf, own: PathBuf },
 }
 
 impl Pen {
@@ -51,7 +56,14 @@ impl Pen {
     pub fn make(place: &Place, name: &str, limits: &Limits, memory_extra_bytes: u64) -> Result<Option<Self>, Failure> {
         let found = Hierarchies::of_this_process()?;
         let Some((path, kind)) = layout(&found, name) else { return Ok(None) };
-        let mut pen = Self { path, kind, entries: Vec::new(), journal: place.journal.clone() };
+        let mut pen = Self {
+            path,
+            kind,
+            limit_bytes: limits.memory_bytes,
+            oom_kills_on_host: counter(Path::new(VMSTAT)),
+            entries: Vec::new(),
+            journal: place.journal.clone(),
+        };
         let memory_bytes = limits.memory_bytes.saturating_add(memory_extra_bytes);
         match pen.note(&found, name).and_then(|()| pen.build(limits, memory_bytes)) {
             Ok(()) => Ok(Some(pen)),
@@ -68,7 +80,7 @@ impl Pen {
     fn note(&mut self, found: &Hierarchies, name: &str) -> Result<(), Refusal> {
         let mut folders: Vec<PathBuf> = match &self.kind {
             Kind::V1 { .. } => found.mounts().map(|mount| mount.join(name)).collect(),
-            Kind::V2 { folder } => vec![folder.clone()],
+            Kind::V2 { folder, .. } => vec![folder.clone()],
         };
         if let Kind::V1 { freezer, .. } = &self.kind {
             folders.sort_by_key(|folder| folder == freezer);
@@ -80,6 +92,10 @@ impl Pen {
     }
 
     fn build(&self, limits: &Limits, memory_bytes: u64) -> Result<(), Refusal> {
+        if let Kind::V2 { folder, .. } = &self.kind {
+            std::fs::create_dir(folder).map_err(|error| refusal(folder, &error))?;
+            put(folder, "cgroup.subtree_control", "+cpuset +memory")?;
+        }
         for folder in self.folders() {
             std::fs::create_dir(folder).map_err(|error| refusal(folder, &error))?;
         }
@@ -92,7 +108,7 @@ impl Pen {
                 put(memory, "memory.limit_in_bytes", &memory_bytes.to_string())?;
                 put_if_there(memory, "memory.memsw.limit_in_bytes", &memory_bytes.to_string())
             }
-            Kind::V2 { folder } => {
+            Kind::V2 { folder, .. } => {
                 put(folder, "cpuset.cpus", &limits.cpu_list())?;
                 put(folder, "memory.max", &memory_bytes.to_string())?;
                 put_if_there(folder, "memory.swap.max", "0")
@@ -110,7 +126,7 @@ impl Pen {
                     .map(PathBuf::as_path)
                     .collect()
             }
-            Kind::V2 { folder } => vec![folder],
+            Kind::V2 { own, .. } => vec![own],
         }
     }
 
@@ -153,8 +169,8 @@ impl Pen {
         let (file, word, state, sign) = match (&self.kind, frozen) {
             (Kind::V1 { freezer, .. }, true) => (freezer.join("freezer.state"), "FROZEN", "freezer.state", "FROZEN"),
             (Kind::V1 { freezer, .. }, false) => (freezer.join("freezer.state"), "THAWED", "freezer.state", "THAWED"),
-            (Kind::V2 { folder }, true) => (folder.join("cgroup.freeze"), "1", "cgroup.events", "frozen 1"),
-            (Kind::V2 { folder }, false) => (folder.join("cgroup.freeze"), "0", "cgroup.events", "frozen 0"),
+            (Kind::V2 { folder, .. }, true) => (folder.join("cgroup.freeze"), "1", "cgroup.events", "frozen 1"),
+            (Kind::V2 { folder, .. }, false) => (folder.join("cgroup.freeze"), "0", "cgroup.events", "frozen 0"),
         };
         std::fs::write(&file, word).map_err(|error| Failure::from(error).while_doing(&file.display().to_string()))?;
         let state = file.with_file_name(state);
@@ -167,14 +183,21 @@ impl Pen {
     }
 
     /// How many processes the kernel killed in it and below for want of memory.
+    ///
+    /// v1 counts where the killed process was, not above, and a runtime may have removed that cgroup already. Then it is
+    /// inferred: memory reached the limit, and the host's own count rose since the pen was made.
     #[must_use]
     pub fn oom_kills(&self) -> u64 {
         match &self.kind {
-            // v1 counts where the killed process was, not above.
             Kind::V1 { memory, .. } => {
-                tree::folders_below(memory).iter().map(|folder| counter(&folder.join("memory.oom_control"))).sum()
+                let count = |folder: &PathBuf| counter(&folder.join("memory.oom_control"));
+                let counted = tree::folders_below(memory).iter().map(count).sum();
+                let peak = std::fs::read_to_string(memory.join("memory.max_usage_in_bytes")).unwrap_or_default();
+                let full = peak.trim().parse().is_ok_and(|peak: u64| peak >= self.limit_bytes);
+                let rise = counter(Path::new(VMSTAT)).saturating_sub(self.oom_kills_on_host);
+                if counted == 0 && full { rise } else { counted }
             }
-            Kind::V2 { folder } => counter(&folder.join("memory.events")),
+            Kind::V2 { folder, .. } => counter(&folder.join("memory.events")),
         }
     }
 
@@ -186,7 +209,7 @@ impl Pen {
                 let text = std::fs::read_to_string(cpuacct.as_ref()?.join("cpuacct.usage")).ok()?;
                 text.trim().parse().ok().map(Duration::from_nanos)
             }
-            Kind::V2 { folder } => {
+            Kind::V2 { folder, .. } => {
                 let text = std::fs::read_to_string(folder.join("cpu.stat")).ok()?;
                 let value = text.lines().find_map(|line| line.strip_prefix("usage_usec "))?;
                 value.parse().ok().map(Duration::from_micros)
@@ -229,7 +252,8 @@ pub(super) fn v2_beside_v1() -> Result<Option<PathBuf>, Failure> {
 fn layout(found: &Hierarchies, name: &str) -> Option<(String, Kind)> {
     if let Some(parent) = found.parent_on_v2() {
         let path = format!("{}/{name}", parent.path.trim_end_matches('/'));
-        return Some((path, Kind::V2 { folder: parent.folder.join(name) }));
+        let folder = parent.folder.join(name);
+        return Some((path, Kind::V2 { own: folder.join("own"), folder }));
     }
     let at = |controller| found.v1(controller).map(|mount| mount.join(name));
     let [cpuset, memory, cpuacct, freezer] = CONTROLLERS_V1.map(at);

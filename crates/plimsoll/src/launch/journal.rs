@@ -218,6 +218,10 @@ impl Journal {
     /// # Errors
     /// Every failure, joined.
     pub fn undo_all(&self) -> Result<(), Failure> {
+        // A parked environment cannot be ended before it runs again.
+        for resource in self.left() {
+            resource.unfreeze(&self.shared.run);
+        }
         let entries: Vec<Entry> = self.state().left.iter().map(|(entry, _)| *entry).rev().collect();
         let failures: Vec<String> =
             entries.into_iter().filter_map(|entry| self.undo(entry).err()).map(|failure| failure.message).collect();

@@ -1,8 +1,8 @@
 //! The OCI configuration of a container as data: the same for every runtime, so that what differs is the runtime.
 //!
 //! It follows what Docker gives a container by default (capabilities, masked paths, mounts), with one difference that
-//! is the same everywhere: no new privileges, so that the system call filter can be installed last. Limits are those of
-//! the pen around the runtime, so none stands here.
+//! is the same everywhere: no new privileges, so that the system call filter can be installed last. CPUs are those of
+//! the pen around the runtime; the memory limit stands here too, since the pen's has room for the runtime.
 
 mod seccomp;
 
@@ -49,8 +49,10 @@ const READ_ONLY_PATHS: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc
 pub(super) struct Container {
     /// Directory that becomes its root.
     pub(super) root: PathBuf,
-    /// Its cgroup; `None` leaves it where its runtime is.
-    pub(super) cgroup: Option<String>,
+    /// Its cgroup below the pen.
+    pub(super) cgroup: String,
+    /// The limit that it sees and is held to, bytes; `None` where cgroups cannot be written.
+    pub(super) memory_bytes: Option<u64>,
     /// What lies at [`DATA_PATH`].
     pub(super) data: Data,
     /// A network namespace of its own, made by the runtime; else the runtime's.
@@ -59,7 +61,7 @@ pub(super) struct Container {
     pub(super) network_is_ours: bool,
     /// Whether system calls are filtered.
     pub(super) seccomp: bool,
-    /// Inside a user namespace of ours: no device rules and no cgroup filesystem.
+    /// Whether it lives in a user namespace of ours.
     pub(super) user_namespace: bool,
 }
 
@@ -108,11 +110,9 @@ fn linux(container: &Container) -> Value {
         "maskedPaths": MASKED_PATHS,
         "readonlyPaths": READ_ONLY_PATHS,
     });
-    if let Some(cgroup) = &container.cgroup {
-        linux["cgroupsPath"] = json!(cgroup);
-    }
-    if !container.user_namespace {
-        linux["resources"] = json!({ "devices": [{ "allow": false, "access": "rwm" }] });
+    linux["cgroupsPath"] = json!(container.cgroup);
+    if let Some(bytes) = container.memory_bytes {
+        linux["resources"] = json!({ "devices": [{ "allow": false, "access": "rwm" }], "memory": { "limit": bytes } });
     }
     if container.seccomp {
         linux["seccomp"] = profile();
@@ -137,7 +137,7 @@ fn mounts(container: &Container) -> Value {
     } else {
         mounts.push(mount("/sys", "sysfs", &["nosuid", "noexec", "nodev", "ro"]));
     }
-    if !container.user_namespace {
+    if container.memory_bytes.is_some() {
         mounts.push(mount("/sys/fs/cgroup", "cgroup", &["nosuid", "noexec", "nodev", "relatime", "ro"]));
     }
     match &container.data {

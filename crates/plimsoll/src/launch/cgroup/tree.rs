@@ -49,9 +49,27 @@ pub(crate) fn remove_tree(folder: &Path) -> Result<(), Failure> {
     Err(Failure::new(Cause::TearDown, format!("processes {left:?} do not end after SIGKILL")))
 }
 
+/// Kills what is frozen in it and below, and lets it run to its death: a frozen process does not take SIGKILL.
+pub(crate) fn kill_frozen(folder: &Path) {
+    let says = |file: &str, word: &str| {
+        std::fs::read_to_string(folder.join(file)).is_ok_and(|text| text.trim().starts_with(word))
+    };
+    if says("freezer.state", "FR") || says("cgroup.freeze", "1") {
+        kill_all(folder, &folders_below(folder));
+    }
+}
+
 /// One attempt; whoever forked meanwhile is met by the next.
 fn removed(folder: &Path) -> bool {
     let folders = folders_below(folder);
+    kill_all(folder, &folders);
+    for folder in &folders {
+        let _ = std::fs::remove_dir(folder);
+    }
+    !folder.exists()
+}
+
+fn kill_all(folder: &Path, folders: &[PathBuf]) {
     let pids: Vec<i32> = folders.iter().flat_map(|folder| processes(folder)).collect();
     if !pids.is_empty() {
         let killed_at_once = std::fs::write(folder.join("cgroup.kill"), "1").is_ok();
@@ -62,10 +80,6 @@ fn removed(folder: &Path) -> bool {
     for folder in folders.iter().rev() {
         thaw(folder);
     }
-    for folder in &folders {
-        let _ = std::fs::remove_dir(folder);
-    }
-    !folder.exists()
 }
 
 fn thaw(folder: &Path) {

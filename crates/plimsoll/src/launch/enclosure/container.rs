@@ -60,7 +60,7 @@ fn show_empty_cgroups() -> Result<(), Failure> {
         .map_err(|error| Failure::launch(format!("/sys/fs/cgroup cannot be covered: {error}")))?;
     // With v1 it writes its process into the folder of each controller, so each gets a plain file to write into.
     let mounts = host.lines().filter(|line| line.contains(" - cgroup ")).filter_map(|line| line.split(' ').nth(4));
-    for folder in mounts.map(|mount| format!("{mount}{EMPTY_CGROUP}")) {
+    for folder in mounts.flat_map(|mount| [mount.to_owned(), format!("{mount}{EMPTY_CGROUP}")]) {
         std::fs::create_dir_all(&folder)?;
         for file in ["cgroup.procs", "cpuset.cpus", "cpuset.mems"] {
             std::fs::write(format!("{folder}/{file}"), "0")?;

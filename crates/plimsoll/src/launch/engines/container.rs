@@ -91,10 +91,13 @@ impl Layer for Containers {
         let place = &self.place;
         let mut shell = Shell::make(place, order, self.runtime.memory_extra_bytes)?;
         let folders = Folders::make(place, order, &mut shell)?;
-        let container = self.container(&folders, shell.pen.as_ref().map(|pen| format!("{}/c", pen.path())));
+        // In a user namespace the container stays where its keeper is; the pen around both has the limits.
+        let cgroup = shell.pen.as_ref().filter(|_| place.root).map(|pen| format!("{}/c", pen.path()));
+        let without_cgroups = cgroup.is_none();
+        let container = self.container(&folders, order, cgroup);
         let text = config(&container).to_string();
         std::fs::write(folders.bundle.join("config.json"), text)?;
-        let enclosure = self.enclosure(&folders, &order.name, shell.pen.is_none());
+        let enclosure = self.enclosure(&folders, &order.name, without_cgroups);
         let plan = Plan {
             program: place.executable()?.to_owned(),
             argv0: Some("plimsoll".to_owned()),
@@ -122,7 +125,7 @@ impl Containers {
         self.choice.option("seccomp") != "off"
     }
 
-    fn container(&self, folders: &Folders, cgroup: Option<String>) -> Container {
+    fn container(&self, folders: &Folders, order: &LaunchOrder, cgroup: Option<String>) -> Container {
         let data = match self.choice.option("disk") {
             "volume" => Data::Volume(folders.volume.clone()),
             "tmpfs" => Data::Memory,
@@ -130,7 +133,8 @@ impl Containers {
         };
         Container {
             root: folders.overlay.root.clone(),
-            cgroup: Some(cgroup.unwrap_or_else(|| EMPTY_CGROUP.to_owned())),
+            memory_bytes: cgroup.is_some().then_some(order.limits.memory_bytes),
+            cgroup: cgroup.unwrap_or_else(|| EMPTY_CGROUP.to_owned()),
             data,
             // Our own container gets its namespace from the enclosure, which brings the loopback up.
             own_network: self.runtime.program.is_some() && self.own_network(),

@@ -9,7 +9,7 @@ use nix::unistd::Pid;
 
 use super::owner::start_ticks;
 use super::{Resource, docker_api};
-use crate::launch::cgroup::remove_tree;
+use crate::launch::cgroup::{kill_frozen, remove_tree};
 use crate::launch::patience;
 use crate::launch::process::{run_tool, run_tool_for_its_output};
 use crate::sample::{Cause, Failure};
@@ -43,6 +43,15 @@ impl Resource {
             Self::Link { name } => delete_link(name),
         };
         done.map_err(|failure| Failure::new(Cause::TearDown, format!("cannot undo {self}: {}", failure.message)))
+    }
+
+    /// Kills what is frozen in a cgroup of ours.
+    pub(super) fn unfreeze(&self, run: &str) {
+        if let Self::Cgroup { path } = self
+            && ours(path, run).is_ok()
+        {
+            kill_frozen(path);
+        }
     }
 
     /// Whether a restart of the machine has not undone it.

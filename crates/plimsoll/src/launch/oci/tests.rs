@@ -3,7 +3,8 @@ use super::*;
 fn container() -> Container {
     Container {
         root: PathBuf::from("/data/root"),
-        cgroup: Some("/plimsoll-x-1/c".to_owned()),
+        cgroup: "/plimsoll-x-1/c".to_owned(),
+        memory_bytes: Some(1 << 30),
         data: Data::Overlay,
         own_network: true,
         network_is_ours: true,
@@ -72,7 +73,10 @@ fn the_configuration_is_what_docker_would_give() {
               "access": "rwm",
               "allow": false
             }
-          ]
+          ],
+          "memory": {
+            "limit": 1073741824
+          }
         },
         "seccomp": {
           "defaultAction": "SCMP_ACT_ALLOW",
@@ -143,7 +147,7 @@ fn the_hosts_network_is_one_namespace_less() {
 
 #[test]
 fn a_user_namespace_gets_nothing_that_needs_root() {
-    let config = config(&Container { user_namespace: true, network_is_ours: false, ..container() });
+    let config = config(&Container { user_namespace: true, network_is_ours: false, memory_bytes: None, ..container() });
     assert!(config["linux"].get("resources").is_none());
     assert!(!destinations(&config).contains(&"/sys/fs/cgroup"));
     let sys = config["mounts"].as_array().unwrap().iter().find(|mount| mount["destination"] == "/sys").unwrap();
