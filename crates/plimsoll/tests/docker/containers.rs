@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use plimsoll_agent::wire::Wire;
 use plimsoll_protocol::{FrameError, Parameters, Reply, Request, SliceOrder, WorkloadOrder, read_frame, write_frame};
 
-use crate::ground::{Ground, ask, environment, hello, last_cpu, observe, pids_in_cgroup};
+use crate::ground::{Ground, ask, environment, hello, last_cpu, observe, pids_of_container};
 
 /// What each option must change, and nothing else.
 #[test]
@@ -81,7 +81,7 @@ fn a_parked_container_makes_no_progress_and_a_resumed_one_finishes() {
     let slice = SliceOrder { lead_in_ns: 0, slice_ns_min: 500_000_000 };
     write_frame(vessel.wire(), &Request::Slice(slice)).unwrap();
     vessel.park().unwrap();
-    let pids = pids_in_cgroup(&format!("{}-docker/", ground.place.run));
+    let pids = pids_of_container(&ground, &ground.order(1, 0).name);
     assert!(pids.len() >= 2, "{pids:?}");
     let before = cpu_ticks(&pids);
     let since = Instant::now();
@@ -171,7 +171,7 @@ fn the_agent_keeps_to_the_environments_cpus() {
     let mut layer = ground.open("docker");
     let mut vessel = layer.launch(&ground.order(1, 128)).unwrap();
     hello(&mut *vessel);
-    for pid in pids_in_cgroup(&format!("{}-docker/", ground.place.run)) {
+    for pid in pids_of_container(&ground, &ground.order(1, 0).name) {
         let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
         assert!(status.contains(&format!("Cpus_allowed_list:\t{}\n", last_cpu())), "{status}");
     }
