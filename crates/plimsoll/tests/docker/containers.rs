@@ -5,12 +5,13 @@ use std::time::{Duration, Instant};
 use plimsoll_agent::wire::Wire;
 use plimsoll_protocol::{FrameError, Parameters, Reply, Request, SliceOrder, WorkloadOrder, read_frame, write_frame};
 
-use crate::ground::{Ground, ask, environment, hello, last_cpu, observe, pids_in_cgroup};
+use crate::ground::{Ground, ask, environment, hello, last_cpu, observe, pids_of_container};
 
 /// What each option must change, and nothing else.
 #[test]
 fn the_agent_sees_what_was_asked_for() {
     let Some(ground) = Ground::for_test("asked") else { return };
+    let mut keeps_the_engine = ground.open("docker");
     let names = ["docker", "docker:net=host", "docker:disk=volume", "docker:disk=tmpfs", "docker:seccomp=off"];
     for (number, name) in (1..).zip(names) {
         let mut layer = ground.open(name);
@@ -35,6 +36,7 @@ fn the_agent_sees_what_was_asked_for() {
         layer.close().unwrap();
         layer.close().unwrap();
     }
+    keeps_the_engine.close().unwrap();
     ground.assert_nothing_left();
 }
 
@@ -79,7 +81,7 @@ fn a_parked_container_makes_no_progress_and_a_resumed_one_finishes() {
     let slice = SliceOrder { lead_in_ns: 0, slice_ns_min: 500_000_000 };
     write_frame(vessel.wire(), &Request::Slice(slice)).unwrap();
     vessel.park().unwrap();
-    let pids = pids_in_cgroup(&format!("{}-docker/", ground.place.run));
+    let pids = pids_of_container(&ground, &ground.order(1, 0).name);
     assert!(pids.len() >= 2, "{pids:?}");
     let before = cpu_ticks(&pids);
     let since = Instant::now();
@@ -169,7 +171,7 @@ fn the_agent_keeps_to_the_environments_cpus() {
     let mut layer = ground.open("docker");
     let mut vessel = layer.launch(&ground.order(1, 128)).unwrap();
     hello(&mut *vessel);
-    for pid in pids_in_cgroup(&format!("{}-docker/", ground.place.run)) {
+    for pid in pids_of_container(&ground, &ground.order(1, 0).name) {
         let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
         assert!(status.contains(&format!("Cpus_allowed_list:\t{}\n", last_cpu())), "{status}");
     }
@@ -177,5 +179,38 @@ fn the_agent_keeps_to_the_environments_cpus() {
     drop(vessel);
     layer.close().unwrap();
     assert_eq!(environment("docker").name(), "docker");
+    ground.assert_nothing_left();
+}
+
+/// Voluntary context switches of the threads that carry agents' bytes: one that sleeps makes none.
+fn pump_wake_ups() -> Vec<String> {
+    let tasks = std::fs::read_dir("/proc/self/task").unwrap().flatten();
+    let statuses = tasks.filter_map(|task| std::fs::read_to_string(task.path().join("status")).ok());
+    let pumps = statuses.filter(|status| status.starts_with("Name:\tdocker-pump\n"));
+    pumps
+        .flat_map(|status| {
+            status.lines().filter(|line| line.contains("ctxt_switches")).map(str::to_owned).collect::<Vec<_>>()
+        })
+        .collect()
+}
+
+#[test]
+fn the_pump_sleeps_while_nobody_speaks() {
+    let Some(ground) = Ground::alone("sleeps") else { return };
+    let mut layer = ground.open("docker");
+    let mut vessel = layer.launch(&ground.order(1, 128)).unwrap();
+    hello(&mut *vessel);
+    let asleep = || {
+        let before = pump_wake_ups();
+        let since = Instant::now();
+        while since.elapsed() < Duration::from_millis(200) {}
+        assert_eq!(before.len(), 2, "one pump with two counters: {before:?}");
+        pump_wake_ups() == before
+    };
+    // The first look may catch it on its way to sleep after the reply.
+    assert!(asleep() || asleep(), "it wakes up again and again");
+    vessel.tear_down().unwrap();
+    drop(vessel);
+    layer.close().unwrap();
     ground.assert_nothing_left();
 }

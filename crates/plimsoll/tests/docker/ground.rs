@@ -87,7 +87,17 @@ impl Ground {
         self.place.scratch.join("dockerd")
     }
 
-    /// Its process.
+    /// Where the engine listens that this place uses.
+    pub(crate) fn socket(&self) -> PathBuf {
+        let private = self.daemon_folder().join("docker.sock");
+        if private.exists() {
+            return private;
+        }
+        let named = std::env::var("DOCKER_HOST").unwrap_or_else(|_| "unix:///var/run/docker.sock".to_owned());
+        PathBuf::from(named.strip_prefix("unix://").unwrap())
+    }
+
+    /// The private engine's process.
     pub(crate) fn daemon_pid(&self) -> i32 {
         std::fs::read_to_string(self.daemon_folder().join("pid")).unwrap().trim().parse().unwrap()
     }
@@ -148,14 +158,15 @@ pub(crate) fn processes_named(words: &str) -> Vec<String> {
     lines.filter(|line| line.contains(words)).collect()
 }
 
-/// The host's process ids of a cgroup's processes, by a part of its path.
-pub(crate) fn pids_in_cgroup(part: &str) -> Vec<i32> {
-    let of = |path: &String| std::fs::read_to_string(Path::new(path).join("cgroup.procs")).unwrap_or_default();
-    let texts: Vec<String> = cgroups().iter().filter(|path| path.contains(part)).map(of).collect();
-    let mut pids: Vec<i32> = texts.iter().flat_map(|text| text.lines()).filter_map(|pid| pid.parse().ok()).collect();
-    pids.sort_unstable();
-    pids.dedup();
-    pids
+/// The host's ids of a container's processes.
+pub(crate) fn pids_of_container(ground: &Ground, name: &str) -> Vec<i32> {
+    let inspected = ask_engine(&ground.socket(), &format!("/containers/{name}/json"));
+    let inspected: serde_json::Value = serde_json::from_str(&inspected).unwrap();
+    let id = inspected["Id"].as_str().unwrap();
+    let entries = std::fs::read_dir("/proc").unwrap().flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    let cgroups = |pid: i32| std::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
+    pids.filter(|pid| cgroups(*pid).contains(id)).collect()
 }
 
 /// One request and its reply.

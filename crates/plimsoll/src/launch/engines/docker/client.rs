@@ -25,6 +25,8 @@ use crate::sample::{Cause, Failure};
 
 /// A call that only asks the engine something.
 const ASK_BOUND: Duration = Duration::from_secs(10);
+/// The simplest question.
+const PING_BOUND: Duration = Duration::from_secs(5);
 /// Creating or starting a container; storage drivers on slow disks take seconds.
 const START_BOUND: Duration = Duration::from_secs(60);
 /// Importing the image.
@@ -87,9 +89,20 @@ impl Client {
         &self.socket
     }
 
+    /// Whether the user wants to stop.
+    pub(super) fn interrupted(&self) -> bool {
+        (self.interrupted)()
+    }
+
     /// The version of the API that both speak.
     pub(super) fn version(&self) -> ClientVersion {
         self.docker.client_version()
+    }
+
+    /// Whether the engine answers at all.
+    pub(super) fn answers(&self) -> bool {
+        let answer = self.runtime.block_on(async { tokio::time::timeout(PING_BOUND, self.docker.ping()).await });
+        matches!(answer, Ok(Ok(_)))
     }
 
     /// What the engine says of itself.
@@ -230,7 +243,7 @@ impl Client {
                 match select(call.as_mut(), pin!(tokio::time::sleep(LISTEN_STEP))).await {
                     Either::Left((Ok(result), _)) => return result.map_err(|error| failure(doing, &error)),
                     Either::Left((Err(_), _)) => return Err(too_long(doing, bound)),
-                    Either::Right(_) if (self.interrupted)() => {
+                    Either::Right(_) if self.interrupted() => {
                         return Err(Failure::new(Cause::Interrupted, format!("{doing}: interrupted")));
                     }
                     Either::Right(_) => {}
@@ -270,6 +283,7 @@ pub(super) fn failure(doing: &str, error: &ApiError) -> Failure {
     Failure::new(cause, format!("{doing}: {words}"))
 }
 
-fn too_long(doing: &str, bound: Duration) -> Failure {
+/// The engine did not answer.
+pub(super) fn too_long(doing: &str, bound: Duration) -> Failure {
     Failure::new(Cause::Timeout, format!("{doing}: the Docker engine did not answer within {} s", bound.as_secs()))
 }

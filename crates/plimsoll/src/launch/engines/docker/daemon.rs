@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nix::sched::{CpuSet, sched_getaffinity};
+use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::client::Client;
@@ -20,7 +21,7 @@ use crate::launch::bundle::Bundle;
 use crate::launch::cgroup::Pen;
 use crate::launch::journal::{Entry, Journal, Resource};
 use crate::launch::patience;
-use crate::launch::process::{Running, Spec};
+use crate::launch::process::{Running, Spec, find_program};
 use crate::launch::{Limits, Place};
 use crate::sample::{Cause, Failure};
 
@@ -28,8 +29,8 @@ use crate::sample::{Cause, Failure};
 const READY_BOUND: Duration = Duration::from_secs(60);
 /// For the engine to stop its containers and itself; it kills containers after five seconds itself.
 const STOP_GRACE: Duration = Duration::from_secs(20);
-/// From the moment when it stops listening until its end.
-const DYING_BOUND: Duration = Duration::from_secs(2);
+/// The last thing that dockerd says of its own.
+const SHUT_DOWN: &str = "Daemon shutdown complete";
 /// The longest path of a Unix socket, bytes, without the closing zero.
 const SOCKET_PATH_BYTES_MAX: usize = 107;
 /// More than any machine has: the engine itself is not to be limited.
@@ -46,8 +47,11 @@ struct Folders {
 
 impl Folders {
     fn of(place: &Place) -> Result<Self, Failure> {
+        // What the journal removes must carry the run's name somewhere in its path.
+        let named = place.scratch.to_string_lossy().contains(&place.run);
+        let state = if named { "dockerd".to_owned() } else { format!("{}-dockerd-state", place.run) };
         let folders =
-            Self { state: place.scratch.join("dockerd"), data: place.data.join(format!("{}-dockerd", place.run)) };
+            Self { state: place.scratch.join(state), data: place.data.join(format!("{}-dockerd", place.run)) };
         let longest = folders.state.join("exec/containerd/containerd.sock.ttrpc");
         if longest.as_os_str().len() <= SOCKET_PATH_BYTES_MAX {
             return Ok(folders);
@@ -81,7 +85,7 @@ impl Folders {
 
 /// How dockerd is started. A configuration file of its own keeps /etc/docker/daemon.json out (its `hosts` would clash
 /// with `-H`) and its key out of /etc/docker.
-fn dockerd(program: &Path, folders: &Folders, containers: &str) -> Spec {
+fn dockerd(unshare: &Path, program: &Path, folders: &Folders, containers: &str) -> Spec {
     let path = |name: &str| folders.state.join(name).display().to_string();
     let [docker, containerd] = folders.stand_ins();
     let arguments = [
@@ -110,7 +114,7 @@ fn dockerd(program: &Path, folders: &Folders, containers: &str) -> Spec {
         "--userland-proxy=false".to_owned(),
     ];
     Spec {
-        program: PathBuf::from("/usr/bin/unshare"),
+        program: unshare.to_owned(),
         argv0: None,
         args: arguments.to_vec(),
         env: vec![("PATH".to_owned(), "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_owned())],
@@ -169,7 +173,9 @@ impl PrivateEngine {
         self.host_state = Some(HostState::save(&self.journal, &containers)?);
         let limits = Limits { cpus: own_cpus()?, memory_bytes: UNLIMITED_BYTES };
         self.pen = Pen::make(place, &format!("{}-dockerd", place.run), &limits, 0)?;
-        let spec = dockerd(program, &self.folders, &containers);
+        let unshare = find_program("unshare")
+            .ok_or_else(|| Failure::launch("the program `unshare` is missing; install the package util-linux"))?;
+        let spec = dockerd(&unshare, program, &self.folders, &containers);
         self.process = Some(Running::start(place, &spec, self.pen.as_ref())?);
         self.wait_until_ready(place.interrupted)
     }
@@ -193,10 +199,8 @@ impl PrivateEngine {
         self.folders.socket()
     }
 
-    /// Its exit, if it has ended. One that dies closes its streams a moment before the kernel tells of its end.
-    pub(super) fn ended(&mut self) -> Option<String> {
-        let dying = find::reach(&self.folders.socket()).is_err();
-        let time = if dying { DYING_BOUND } else { Duration::ZERO };
+    /// Its exit, if it ends within this time.
+    pub(super) fn ended(&mut self, time: Duration) -> Option<String> {
         self.process.as_mut().and_then(|process| process.wait(time))
     }
 
@@ -216,7 +220,7 @@ impl PrivateEngine {
         let mut wrong: Vec<Failure> = Vec::new();
         // Containers that nobody removed would each be given seconds to end by themselves.
         let _ = self.kill_containers();
-        wrong.extend(self.process.as_mut().and_then(|process| process.end(STOP_GRACE).err()));
+        wrong.extend(self.process.as_mut().and_then(|process| end(process).err()));
         // Shims outlive a daemon that was killed.
         wrong.extend(self.pen.as_mut().and_then(|pen| pen.remove().err()));
         wrong.extend(self.host_state.as_mut().and_then(|state| state.restore(&self.journal).err()));
@@ -229,6 +233,16 @@ impl PrivateEngine {
         let words: Vec<String> = wrong.into_iter().map(|failure| failure.message).collect();
         Err(Failure::new(Cause::TearDown, format!("stopping the private Docker engine: {}", words.join("; "))))
     }
+}
+
+/// SIGTERM, and SIGKILL once the engine says that it has shut down: dockerd 20.10 then lingers for a second, reconnecting
+/// to the containerd that it has just ended.
+fn end(process: &mut Running) -> Result<(), Failure> {
+    if process.ended().is_none() {
+        let _ = kill(Pid::from_raw(process.pid()), Signal::SIGTERM);
+    }
+    patience::until(STOP_GRACE, || process.ended().is_some() || process.log_tail().contains(SHUT_DOWN));
+    process.end(Duration::ZERO)
 }
 
 impl Drop for PrivateEngine {
@@ -255,11 +269,13 @@ pub fn with_private_engine(run: impl FnOnce(&Path) -> i32) -> Result<i32, Failur
         Found::Startable(program) => program,
     };
     let place = temporary_place()?;
-    let mut engine = PrivateEngine::start(&place, &program)?;
-    let code = run(&engine.socket());
-    engine.stop()?;
-    place.journal.undo_all()?;
-    Ok(code)
+    let code = PrivateEngine::start(&place, &program).and_then(|mut engine| {
+        let code = run(&engine.socket());
+        engine.stop().map(|()| code)
+    });
+    code.and_then(|code| place.journal.undo_all().map(|()| code)).inspect_err(|_| {
+        let _ = place.journal.undo_all();
+    })
 }
 
 fn temporary_place() -> Result<Place, Failure> {
@@ -277,4 +293,41 @@ fn temporary_place() -> Result<Place, Failure> {
         root: true,
         interrupted: crate::interrupt::requested,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_private_engine_touches_no_network_and_reads_no_configuration_of_the_host() {
+        let folders = Folders { state: PathBuf::from("/tmp/r/dockerd"), data: PathBuf::from("/data/r-dockerd") };
+        let spec = dockerd(Path::new("/usr/bin/unshare"), Path::new("/usr/sbin/dockerd"), &folders, "r-docker");
+        assert!(spec.outlives_parent && !spec.wired, "it stops its containers itself when it is told to");
+        let arguments: Vec<&str> = spec.args.iter().map(String::as_str).filter(|word| *word != STAND_IN).collect();
+        insta::assert_snapshot!(arguments.join("\n"), @r"
+        --mount
+        --propagation=slave
+        sh
+        -c
+        sh
+        /tmp/r/dockerd/run-docker
+        /tmp/r/dockerd/run-containerd
+        /usr/sbin/dockerd
+        --config-file=/tmp/r/dockerd/daemon.json
+        --data-root=/data/r-dockerd
+        --exec-root=/tmp/r/dockerd/exec
+        --pidfile=/tmp/r/dockerd/pid
+        --host=unix:///tmp/r/dockerd/docker.sock
+        --cgroup-parent=/r-docker
+        --exec-opt=native.cgroupdriver=cgroupfs
+        --shutdown-timeout=5
+        --bridge=none
+        --iptables=false
+        --ip6tables=false
+        --ip-forward=false
+        --ip-masq=false
+        --userland-proxy=false
+        ");
+    }
 }

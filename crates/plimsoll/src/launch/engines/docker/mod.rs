@@ -134,4 +134,12 @@ mod tests {
         assert!(why.contains("did not answer within 2 s"), "{why}");
         assert!(remedy.unwrap().contains("restart"));
     }
+    #[test]
+    fn an_interrupted_question_ends_before_its_bound() {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("docker.sock");
+        let _silent = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        let failure = Client::connect(&socket, Duration::from_secs(3600), || true).unwrap_err();
+        assert_eq!(failure.cause, crate::sample::Cause::Interrupted, "{failure}");
+    }
 }

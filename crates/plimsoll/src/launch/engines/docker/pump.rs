@@ -24,10 +24,13 @@ use futures_util::stream::StreamExt as _;
 use tokio::io::AsyncWriteExt as _;
 
 use super::client::{self, Client};
+use crate::launch::patience;
 use crate::sample::{Cause, Failure};
 
 /// Attaching to a container that was just created.
 const ATTACH_BOUND: Duration = Duration::from_secs(30);
+/// How often an interruption is looked for.
+const LISTEN_STEP: Duration = Duration::from_millis(100);
 /// A pump whose both ends are closed has nothing left to do.
 const END_BOUND: Duration = Duration::from_secs(2);
 /// The most that an agent's stderr may put on the host's disk, bytes.
@@ -62,9 +65,17 @@ impl Pump {
             job.run(&ready);
             let _ = ended.send(());
         })?;
-        match attached.recv_timeout(ATTACH_BOUND) {
-            Ok(result) => result.map_err(|failure| failure.while_doing(&doing))?,
-            Err(_) => return Err(Failure::new(Cause::Timeout, format!("{doing}: no answer within 30 s"))),
+        let mut answer = None;
+        patience::until(ATTACH_BOUND, || {
+            answer = attached.recv_timeout(LISTEN_STEP).ok();
+            answer.is_some() || client.interrupted()
+        });
+        match answer {
+            Some(result) => result.map_err(|failure| failure.while_doing(&doing))?,
+            None if client.interrupted() => {
+                return Err(Failure::new(Cause::Interrupted, format!("{doing}: interrupted")));
+            }
+            None => return Err(client::too_long(&doing, ATTACH_BOUND)),
         }
         Ok((Self { control: host.try_clone()?, done }, host))
     }

@@ -104,7 +104,7 @@ fn host_config(wishes: Wishes, disk: &Disk, order: &LaunchOrder) -> HostConfig {
             Disk::Volume(directory) => Some(vec![format!("{}:{DATA_PATH}:rw", directory.display())]),
             Disk::Overlay | Disk::Tmpfs => None,
         },
-        tmpfs: (*disk == Disk::Tmpfs).then(|| HashMap::from([(DATA_PATH.to_owned(), "rw,mode=0755".to_owned())])),
+        tmpfs: (*disk == Disk::Tmpfs).then(|| HashMap::from([(DATA_PATH.to_owned(), "rw,exec,mode=0755".to_owned())])),
         auto_remove: Some(false),
         init: Some(false),
         ..HostConfig::default()
@@ -211,7 +211,7 @@ mod tests {
         "NetworkMode": "host"
         "SecurityOpt": [ "seccomp=unconfined"
         "Binds": [ "/data/plimsoll-1a2b3c4d-17:/plimsoll/data:rw"
-        "Tmpfs": { "/plimsoll/data": "rw,mode=0755"
+        "Tmpfs": { "/plimsoll/data": "rw,exec,mode=0755"
         "#);
     }
 

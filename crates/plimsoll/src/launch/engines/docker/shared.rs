@@ -15,6 +15,9 @@ use crate::sample::Failure;
 /// For an engine that accepted a connection to say which API it speaks.
 const ANSWER_BOUND: Duration = Duration::from_secs(10);
 
+/// From an engine's last answer until its end.
+const DYING_BOUND: Duration = Duration::from_secs(2);
+
 /// An engine, opened for a run.
 #[derive(Debug)]
 pub(super) struct Daemon {
@@ -91,9 +94,11 @@ impl Daemon {
         self.private.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How the private engine ended, if it has.
+    /// How the private engine ended, if it has. One that dies closes its streams one by one, and a moment before the
+    /// kernel tells of its end; but it answers nothing any more.
     pub(super) fn ended(&self) -> Option<String> {
-        let words = self.private().as_mut()?.ended()?;
+        let time = if self.client.answers() { Duration::ZERO } else { DYING_BOUND };
+        let words = self.private().as_mut()?.ended(time)?;
         Some(format!("the private Docker engine has ended: {words}"))
     }
 
@@ -104,9 +109,10 @@ impl Daemon {
     /// When something stays behind.
     pub(super) fn remove_container(&self, name: &str) -> Result<(), Failure> {
         let Err(failure) = self.client.remove_container(name) else { return Ok(()) };
-        let mut private = self.private();
-        let Some(private) = private.as_mut() else { return Err(failure) };
-        if private.ended().is_some() { private.kill_containers() } else { Err(failure) }
+        match (self.ended(), self.private().as_mut()) {
+            (Some(_), Some(private)) => private.kill_containers(),
+            _ => Err(failure),
+        }
     }
 
     /// Removes the image and stops the private engine. Safe to call twice.
