@@ -33,11 +33,6 @@ struct Stage {
 impl Stage {
     fn open() -> Self {
         let folder = tempfile::tempdir().unwrap();
-<<<<<<< HEAD
-        let inside = |name: &str| folder.path().join(name);
-        let folders =
-            Folders { journals: inside("journals"), scratch_in: folder.path().into(), data_in: folder.path().into() };
-=======
         let stage = Self::open_in(folder.path());
         Self { folder: Some(folder), ..stage }
     }
@@ -45,7 +40,6 @@ impl Stage {
     fn open_in(folder: &Path) -> Self {
         let run = format!("plimsoll-t{}-{}", std::process::id(), STAGES.fetch_add(1, Ordering::Relaxed));
         let folders = Folders { journals: folder.join("journals"), scratch_in: folder.into(), data_in: folder.into() };
->>>>>>> launch
         let executable = Path::new(env!("CARGO_BIN_EXE_plimsoll"));
         let place = Arc::new(Place::open(&run, &folders, executable, || false).unwrap());
         Self { place, folder: None, run, launches: 0 }
@@ -67,26 +61,6 @@ impl Stage {
     }
 }
 
-<<<<<<< HEAD
-    /// Everything of the run that is still on the host.
-    fn traces(&self) -> Vec<String> {
-        let mut traces = Vec::new();
-        let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
-        traces.extend(mounts.lines().filter(|line| line.contains(&self.run)).map(str::to_owned));
-        for controller in std::fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten() {
-            let inside = std::fs::read_dir(controller.path()).into_iter().flatten().flatten();
-            traces
-                .extend(inside.map(|entry| entry.path().display().to_string()).filter(|path| path.contains(&self.run)));
-        }
-        for process in std::fs::read_dir("/proc").unwrap().flatten() {
-            let arguments = std::fs::read(process.path().join("cmdline")).unwrap_or_default();
-            let arguments = String::from_utf8_lossy(&arguments).into_owned();
-            if arguments.contains(&self.run) {
-                traces.push(arguments);
-            }
-        }
-        traces
-=======
 /// Everything of a run that is still on the host.
 fn traces(run: &str) -> Vec<String> {
     let mut traces = Vec::new();
@@ -95,7 +69,6 @@ fn traces(run: &str) -> Vec<String> {
     for controller in std::fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten() {
         let inside = std::fs::read_dir(controller.path()).into_iter().flatten().flatten();
         traces.extend(inside.map(|entry| entry.path().display().to_string()).filter(|path| path.contains(run)));
->>>>>>> launch
     }
     for process in std::fs::read_dir("/proc").unwrap().flatten() {
         let arguments = std::fs::read(process.path().join("cmdline")).unwrap_or_default();
@@ -164,16 +137,7 @@ fn lives_and_leaves_nothing(name: &str) {
     println!("{name}: ready in {:.1} ms", started.elapsed().as_secs_f64() * 1e3);
     assert_ne!(hello.pid, 1, "the agent is PID 1 nowhere");
     let got = observe(&mut *vessel);
-<<<<<<< HEAD
-    println!(
-        "{name}: asked {:?} labels {:?} facts {:?}\n got {got:?}",
-        vessel.asked(),
-        vessel.labels(),
-        vessel.facts()
-    );
-=======
     println!("{name}: labels {:?}, facts {:?}", vessel.labels(), vessel.facts());
->>>>>>> launch
     let seen = |key: &str| match key {
         "kernel" => got.kernel_release.clone(),
         "root_filesystem" => got.root_filesystem.clone(),
@@ -208,17 +172,10 @@ fn lives_and_leaves_nothing(name: &str) {
     // The place's own two folders.
     assert_eq!(stage.place.journal.left().len(), 2);
     stage.place.close().unwrap();
-<<<<<<< HEAD
-    let left: Vec<PathBuf> =
-        std::fs::read_dir(stage.folder.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
-    assert_eq!(left, [stage.folder.path().join("journals")]);
-    assert!(Journal::abandoned(&stage.folder.path().join("journals")).unwrap().is_empty());
-=======
     let folder = stage.folder.as_ref().unwrap().path();
     let left: Vec<PathBuf> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     assert_eq!(left, [folder.join("journals")]);
     assert_eq!(std::fs::read_dir(folder.join("journals")).unwrap().count(), 0, "the journal is gone");
->>>>>>> launch
 }
 
 #[test]

@@ -101,13 +101,9 @@ impl Inner for NestedLayer {
     }
 
     fn tear_down(&mut self) -> Result<(), String> {
-<<<<<<< HEAD
-        let steps = [self.vessel.tear_down(), self.layer.close(), self.place.journal.undo_all()];
-=======
         // Only the guest's console can still tell the host why the agent further in is gone, if it is.
         super::say(&format!("ending the agent further in: {}", self.vessel.diagnose().words));
         let steps = [self.vessel.tear_down(), self.layer.close(), self.place.close()];
->>>>>>> qemu
         let failed: Vec<String> =
             steps.into_iter().filter_map(|step| step.err().map(|failure| failure.message)).collect();
         if failed.is_empty() { Ok(()) } else { Err(failed.join("; ")) }

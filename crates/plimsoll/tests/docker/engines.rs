@@ -168,12 +168,6 @@ fn an_engine_that_is_not_ours_is_left_as_it_was() {
         return;
     }
     let ground = Ground::for_test("beside").unwrap();
-<<<<<<< HEAD
-    let count =
-        |target: &str| serde_json::from_str::<Vec<serde_json::Value>>(&ask_engine(socket, target)).unwrap().len();
-    let counts = || ["/containers/json?all=1", "/images/json?all=1", "/networks"].map(count);
-    let before = counts();
-=======
     let socket = &ground.socket();
     // Others may use the engine too.
     let ours = |target: &str| {
@@ -181,7 +175,6 @@ fn an_engine_that_is_not_ours_is_left_as_it_was() {
         listed.iter().filter(|one| one.to_string().contains(&ground.place.run)).count()
     };
     let counts = || ["/containers/json?all=1", "/images/json?all=1"].map(ours);
->>>>>>> docker
     let mut layer = ground.open("docker");
     assert!(!ground.daemon_folder().exists(), "a second engine was started beside a running one");
     let mut vessel = layer.launch(&ground.order(1, 128)).unwrap();
