@@ -106,7 +106,7 @@ pub(super) fn run(arguments: &RunArguments) -> Result<u8> {
     }
     let examined = Examined::of(&plan);
     let seed = plan.seed().unwrap_or_else(new_seed);
-    let data = data_folder(plan.data());
+    let data = data_folder(plan.data())?;
     let settled = plan.settle(&host_numbers(&plan, &data), examined.unusable.clone(), seed).map_err(refused)?;
     announce(&settled, &examined, arguments.quiet)?;
     if arguments.dry_run {
@@ -200,8 +200,10 @@ fn host_numbers(plan: &Plan, data: &Path) -> HostNumbers {
 }
 
 /// Where environments keep their data: as the user says, else /var/tmp, which lies on a disk where /tmp may not.
-fn data_folder(asked: Option<&Path>) -> PathBuf {
-    asked.map_or_else(|| PathBuf::from("/var/tmp"), Path::to_owned)
+fn data_folder(asked: Option<&Path>) -> Result<PathBuf> {
+    let folder = asked.unwrap_or(Path::new("/var/tmp"));
+    let found = folder.canonicalize().ok().filter(|folder| folder.is_dir());
+    Ok(found.ok_or_else(|| Refusal::usage(format!("--data: {} is no directory", folder.display())))?)
 }
 
 fn announce(settled: &Settled, examined: &Examined, quiet: bool) -> Result<()> {

@@ -1,0 +1,412 @@
+//! The program as a user meets it: run, interrupt, kill, clean, report. Real engines, small plans.
+
+#![allow(clippy::unwrap_used, reason = "a test that unwraps has failed")]
+#![allow(clippy::disallowed_methods, reason = "the program under test is a process")]
+
+mod support;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use plimsoll::launch::journal::Journal;
+use plimsoll::sample::{Cause, Phase, RunRecord, StopReason};
+use plimsoll::store;
+use serde_json::Value;
+
+const PLIMSOLL: &str = env!("CARGO_BIN_EXE_plimsoll");
+
+/// A folder of its own on a disk, with the run file that a test makes in it.
+struct Desk {
+    folder: tempfile::TempDir,
+}
+
+impl Desk {
+    fn new() -> Self {
+        Self { folder: tempfile::Builder::new().prefix("plimsoll-test-").tempdir_in("/var/tmp").unwrap() }
+    }
+
+    fn run_file(&self) -> PathBuf {
+        self.folder.path().join("run.sqlite")
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(PLIMSOLL);
+        command.args(["run", "-o", "run.sqlite"]);
+        if !arguments.contains(&"--data") {
+            command.arg("--data").arg(self.folder.path());
+        }
+        command.args(arguments).current_dir(self.folder.path());
+        command
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().unwrap()
+    }
+
+    /// Starts a run and reads its progress until a line contains `mark`.
+    fn run_until(&self, arguments: &[&str], mark: &str) -> Live {
+        let mut child = self.command(arguments).stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+        let mut progress = BufReader::new(child.stderr.take().unwrap());
+        let mut read = String::new();
+        while !read.contains(mark) {
+            assert_ne!(progress.read_line(&mut read).unwrap(), 0, "ended before `{mark}`: {read}");
+        }
+        Live { child, progress }
+    }
+
+    fn record(&self) -> RunRecord {
+        store::load(&self.run_file()).unwrap()
+    }
+
+    /// What the run left in its folder beside its two files.
+    fn leftovers(&self) -> Vec<String> {
+        let names = fs::read_dir(self.folder.path()).unwrap().map(|entry| entry.unwrap().file_name());
+        names.map(|name| name.to_string_lossy().into_owned()).filter(|name| !name.starts_with("run.")).collect()
+    }
+
+    /// Everything on the host that carries the run's name.
+    fn traces(&self) -> Vec<String> {
+        let run = format!("plimsoll-{}", self.record().run.id);
+        let mut traces = self.leftovers();
+        traces.extend(cgroups_named(Path::new("/sys/fs/cgroup"), &run, 4));
+        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+        traces.extend(mounts.lines().filter(|line| line.contains(&run)).map(str::to_owned));
+        traces.extend(processes_with(&run));
+        let journal = Journal::directory().join(format!("{run}.journal"));
+        traces.extend(journal.exists().then(|| journal.display().to_string()));
+        traces
+    }
+}
+
+/// A run in its middle.
+struct Live {
+    child: Child,
+    progress: BufReader<std::process::ChildStderr>,
+}
+
+impl Live {
+    fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.child.id() as i32), signal).unwrap();
+    }
+
+    /// Its exit code (`None` for a signal) and the rest of its progress.
+    fn end(mut self) -> (Option<i32>, String) {
+        let mut rest = String::new();
+        self.progress.read_to_string(&mut rest).unwrap();
+        (self.child.wait().unwrap().code(), rest)
+    }
+}
+
+fn cgroups_named(folder: &Path, name: &str, depth: u32) -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if !path.is_dir() {
+            continue;
+        }
+        if entry.file_name().to_string_lossy().contains(name) {
+            found.push(path.display().to_string());
+        } else if depth > 0 {
+            found.extend(cgroups_named(&path, name, depth - 1));
+        }
+    }
+    found
+}
+
+fn processes_with(text: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc").unwrap().flatten() {
+        let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        let line = String::from_utf8_lossy(&line).replace('\0', " ");
+        if line.contains(text) {
+            found.push(line);
+        }
+    }
+    found
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[test]
+fn a_run_measures_reports_and_leaves_nothing_behind() {
+    if !support::require("sandbox") {
+        return;
+    }
+    let desk = Desk::new();
+    let output = desk.run(&[
+        "-e",
+        "sandbox",
+        "-w",
+        "null,cpu,kernel,disk,start",
+        "--blocks",
+        "2",
+        "--format",
+        "json",
+        "--seed",
+        "7",
+    ]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let findings: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(findings["schema"], 1);
+    assert_eq!(findings["run"]["seed"], 7);
+    assert_eq!(findings["run"]["stopped_because"], "blocks");
+    let compared: BTreeSet<&str> =
+        findings["comparisons"].as_array().unwrap().iter().map(|one| one["workload"].as_str().unwrap()).collect();
+    assert_eq!(compared, ["cpu.lzma", "disk.randread", "kernel.syscall", "null", "start.ready"].into());
+    for one in findings["comparisons"].as_array().unwrap() {
+        assert!(one["value"].as_f64().unwrap() > 0.0, "{one}");
+        assert_eq!(one["verdict"], "unresolved", "two blocks give no verdicts: {one}");
+    }
+    assert_eq!(desk.traces(), [""; 0]);
+    let page = fs::read_to_string(desk.run_file().with_extension("html")).unwrap();
+    assert!(page.contains("sandbox") && page.ends_with("</html>\n"));
+}
+
+#[test]
+fn every_format_is_made_from_the_run_file_alone() {
+    if !support::require("sandbox") {
+        return;
+    }
+    let desk = Desk::new();
+    assert_eq!(desk.run(&["-e", "sandbox", "-w", "null", "--blocks", "3", "--quiet"]).status.code(), Some(0));
+    let elsewhere = tempfile::tempdir().unwrap();
+    let copy = elsewhere.path().join("mailed.sqlite");
+    fs::copy(desk.run_file(), &copy).unwrap();
+    for (format, sign) in [
+        ("text", "control"),
+        ("json", "\"schema\": 1"),
+        ("markdown", "| "),
+        ("csv", "run,"),
+        ("html", "<!doctype html>"),
+    ] {
+        let report = || Command::new(PLIMSOLL).args(["report", "--format", format]).arg(&copy).output().unwrap();
+        let (first, second) = (report(), report());
+        assert!(first.status.success(), "{format}: {}", text(&first.stderr));
+        assert!(text(&first.stdout).contains(sign), "{format}: {}", text(&first.stdout));
+        assert_eq!(first.stdout, second.stdout, "{format}: the same file gives the same bytes");
+    }
+}
+
+#[test]
+fn everything_that_is_wrong_is_said_at_once_and_nothing_is_started() {
+    let desk = Desk::new();
+    fs::write(desk.folder.path().join("run.toml"), "block = 3\nprecision = \"x\"\n").unwrap();
+    let output = desk.run(&["run.toml", "-e", "dcoker", "-w", "cpu.lzna", "--blocks", "0"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert_eq!(text(&output.stderr).matches("run.toml line 1: unknown key `block`; did you mean `blocks`?").count(), 1);
+    let output = desk.run(&["-e", "dcoker", "-w", "cpu.lzna", "--blocks", "0"]);
+    let said = text(&output.stderr);
+    for part in ["did you mean `docker`?", "did you mean `cpu.lzma`?", "--blocks: must be between 1 and 1000"] {
+        assert!(said.contains(part), "{said}");
+    }
+    assert!(!desk.run_file().exists());
+    assert_eq!(desk.run(&["--no-such-flag"]).status.code(), Some(2));
+    let output = desk.run(&["--data", "/nonexistent", "-w", "null"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("/nonexistent is no directory"), "{}", text(&output.stderr));
+}
+
+#[test]
+fn a_dry_run_shows_the_plan_and_starts_nothing() {
+    let desk = Desk::new();
+    let output = desk.run(&["--dry-run", "-w", "null"]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("native"), "{}", text(&output.stderr));
+    assert!(!desk.run_file().exists());
+    assert_eq!(desk.leftovers(), [""; 0]);
+}
+
+#[test]
+fn ctrl_c_keeps_every_finished_slice_and_leaves_a_clean_host() {
+    if !support::require("sandbox") {
+        return;
+    }
+    let desk = Desk::new();
+    let live = desk.run_until(&["-e", "sandbox", "-w", "null,kernel", "--blocks", "50"], "block 2/50: measuring");
+    live.signal(Signal::SIGINT);
+    let (code, rest) = live.end();
+    assert_eq!(code, Some(130), "{rest}");
+    let record = desk.record();
+    assert_eq!(record.run.stopped_because, Some(StopReason::Interrupted));
+    assert!(record.slices.iter().any(|bundle| bundle.slice.phase == Phase::Measured));
+    assert_eq!(record.mishaps, []);
+    assert_eq!(desk.traces(), [""; 0]);
+}
+
+#[test]
+fn after_kill_9_the_file_is_readable_and_clean_removes_the_rest() {
+    if !(support::require("sandbox") && support::require("root")) {
+        return;
+    }
+    let desk = Desk::new();
+    let live = desk.run_until(&["-e", "sandbox", "-w", "null", "--blocks", "50"], "block 2/50: measuring");
+    live.signal(Signal::SIGKILL);
+    let (code, _) = live.end();
+    assert_eq!(code, None);
+    assert!(!desk.traces().is_empty(), "a killed run leaves things behind, else this test shows nothing");
+    let run = format!("plimsoll-{}", desk.record().run.id);
+    let dry = Command::new(PLIMSOLL).args(["clean", "--dry-run"]).output().unwrap();
+    assert!(text(&dry.stdout).contains(&run), "{}", text(&dry.stdout));
+    assert!(!desk.traces().is_empty(), "--dry-run removes nothing");
+    let clean = Command::new(PLIMSOLL).arg("clean").output().unwrap();
+    assert!(clean.status.success(), "{}", text(&clean.stdout));
+    assert_eq!(desk.traces(), [""; 0]);
+    let record = desk.record();
+    assert_eq!(record.run.stopped_because, None);
+    assert!(!record.slices.is_empty());
+    let report = Command::new(PLIMSOLL).arg("report").arg(desk.run_file()).output().unwrap();
+    assert!(report.status.success(), "{}", text(&report.stderr));
+}
+
+#[test]
+fn an_agent_that_is_killed_in_mid_slice_is_a_mishap_and_the_run_goes_on() {
+    if !(support::require("sandbox") && support::require("root")) {
+        return;
+    }
+    let desk = Desk::new();
+    let live = desk.run_until(&["-e", "sandbox", "-w", "null", "--blocks", "2"], "block 1/2: measuring");
+    let run = format!("plimsoll-{}", desk.record().run.id);
+    let mut victims = Vec::new();
+    for path in cgroups_named(Path::new("/sys/fs/cgroup"), &run, 4) {
+        let processes = fs::read_to_string(Path::new(&path).join("cgroup.procs")).unwrap_or_default();
+        victims.extend(processes.lines().filter_map(|pid| pid.parse::<i32>().ok()));
+    }
+    let agents = victims.into_iter().filter(|pid| {
+        fs::read_to_string(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.starts_with("plimsoll\0agent"))
+    });
+    let agents: BTreeSet<i32> = agents.collect();
+    assert!(!agents.is_empty(), "no agent in {run}");
+    for agent in agents {
+        // One that ended in the meantime is as dead as it should be.
+        let _ = kill(Pid::from_raw(agent), Signal::SIGKILL);
+    }
+    let (code, rest) = live.end();
+    assert_eq!(code, Some(4), "{rest}");
+    let record = desk.record();
+    assert!(
+        record.mishaps.iter().any(|mishap| mishap.block == 1 && mishap.cause == Cause::Died),
+        "{:?}",
+        record.mishaps
+    );
+    assert!(record.mishaps.iter().all(|mishap| mishap.block == 1), "{:?}", record.mishaps);
+    assert_eq!(record.run.stopped_because, Some(StopReason::Blocks));
+    assert_eq!(desk.traces(), [""; 0]);
+}
+
+#[test]
+fn a_disk_without_room_is_a_mishap_with_its_cause() {
+    if !support::require("root") {
+        return;
+    }
+    let desk = Desk::new();
+    let small = desk.folder.path().join("run.disk");
+    fs::create_dir(&small).unwrap();
+    // Room for the executable and for one file of the workload, not for two.
+    let bytes = fs::metadata(PLIMSOLL).unwrap().len() + (100 << 20);
+    let options = format!("size={bytes}");
+    nix::mount::mount(
+        Some("plimsoll-test"),
+        &small,
+        Some("tmpfs"),
+        nix::mount::MsFlags::empty(),
+        Some(options.as_str()),
+    )
+    .unwrap();
+    let output = desk.run(&["-w", "disk", "-e", "native", "--blocks", "1", "--data", small.to_str().unwrap()]);
+    nix::mount::umount(&small).unwrap();
+    assert_eq!(output.status.code(), Some(4), "{}", text(&output.stderr));
+    let record = desk.record();
+    assert!(record.mishaps.iter().any(|mishap| mishap.cause == Cause::DiskFull), "{:?}", record.mishaps);
+    assert_eq!(desk.traces(), [""; 0]);
+}
+
+#[test]
+fn an_environment_that_was_named_and_cannot_run_is_said_and_the_others_run() {
+    if !support::require("sandbox") {
+        return;
+    }
+    let desk = Desk::new();
+    let mut command = desk.command(&["-e", "sandbox", "-e", "docker", "-w", "null", "--blocks", "1"]);
+    let output = command.env("DOCKER_HOST", "unix:///nonexistent/docker.sock").output().unwrap();
+    assert_eq!(output.status.code(), Some(4), "{}", text(&output.stderr));
+    let record = desk.record();
+    assert_eq!(record.plan.environments, ["native", "sandbox"]);
+    assert_eq!(record.plan.unusable[0].environment, "docker");
+    assert!(text(&output.stdout).contains("/nonexistent/docker.sock"), "{}", text(&output.stdout));
+}
+
+#[test]
+fn a_run_file_is_never_overwritten() {
+    let desk = Desk::new();
+    fs::write(desk.run_file(), "mine").unwrap();
+    let output = desk.run(&["-e", "native", "-w", "null", "--blocks", "1"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert_eq!(fs::read_to_string(desk.run_file()).unwrap(), "mine");
+}
+
+#[test]
+fn without_root_native_is_compared_with_a_sandbox_in_user_namespaces() {
+    if !(support::require("root") && support::require("userns")) {
+        return;
+    }
+    let desk = Desk::new();
+    nix::unistd::chown(desk.folder.path(), Some(65534.into()), Some(65534.into())).unwrap();
+    let program = desk.folder.path().join("run.plimsoll");
+    fs::copy(PLIMSOLL, &program).unwrap();
+    let output = Command::new("setpriv")
+        .args(["--reuid=65534", "--regid=65534", "--clear-groups", "--"])
+        .arg(&program)
+        .args(["run", "-e", "sandbox", "-w", "null,start", "--blocks", "1", "-o", "run.sqlite", "--data", "."])
+        .env_remove("XDG_RUNTIME_DIR")
+        .current_dir(desk.folder.path())
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let record = desk.record();
+    assert_eq!(record.plan.environments, ["native", "sandbox"]);
+    assert!(record.launches.iter().all(|launch| launch.profile.mismatches.is_empty()), "{:?}", record.launches);
+    assert_eq!(desk.leftovers(), [""; 0]);
+}
+
+/// The order of the real engines, from the start times in the run file.
+#[test]
+fn real_engines_are_visited_in_a_random_order_that_interleaves_them() {
+    if !(support::require("sandbox") && support::require("runc")) {
+        return;
+    }
+    let desk = Desk::new();
+    let output = desk.run(&["-e", "sandbox", "-e", "runc", "-w", "null", "--blocks", "3", "--seed", "5"]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let record = desk.record();
+    let launches: BTreeMap<u64, _> = record.launches.iter().map(|launch| (launch.id, launch)).collect();
+    let mut measured: Vec<_> = record.slices.iter().filter(|bundle| bundle.slice.phase == Phase::Measured).collect();
+    measured.sort_by(|one, other| one.slice.started_at.total_cmp(&other.slice.started_at));
+    let mut orders = BTreeSet::new();
+    for visit in measured.chunks(4) {
+        let arms: Vec<_> = visit.iter().map(|bundle| launches[&bundle.slice.launch].arm.clone()).collect();
+        assert_eq!(arms.iter().collect::<BTreeSet<_>>().len(), 4, "each visit measures each arm once: {arms:?}");
+        orders.insert(arms);
+    }
+    assert!(orders.len() > 2, "the order never changed: {orders:?}");
+}
+
+#[test]
+fn the_harness_adds_little_to_a_slice() {
+    let desk = Desk::new();
+    let output = desk.run(&["-e", "native", "-w", "null", "--blocks", "3"]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let record = desk.record();
+    let lead_in = record.plan.lead_in_ns as f64 / 1e9;
+    let overheads = record.slices.iter().map(|bundle| {
+        (bundle.slice.seconds_outside - bundle.slice.seconds_inside - lead_in) / bundle.slice.seconds_inside
+    });
+    let least = overheads.fold(f64::INFINITY, f64::min);
+    assert!(least < 0.01, "even the best slice spent {:.2} % outside", least * 100.0);
+}
