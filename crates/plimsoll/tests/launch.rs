@@ -1,6 +1,6 @@
 //! Real engines, launched with the real agent.
 
-#![allow(clippy::unwrap_used, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs)]
 
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::CommandExt;
