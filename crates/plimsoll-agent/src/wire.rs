@@ -109,10 +109,15 @@ impl Wire {
 
     fn wait(&self, descriptor: BorrowedFd<'_>, wanted: PollFlags) -> io::Result<()> {
         let found = poll_one(descriptor, wanted, self.step(POLL_STEP)?)?;
-        if !self.heard && found.contains(PollFlags::POLLHUP) && !found.intersects(wanted) {
-            self.linger()?;
+        if !found.contains(PollFlags::POLLHUP) || found.intersects(wanted) {
+            return Ok(());
         }
-        Ok(())
+        match self.heard {
+            false => self.linger(),
+            // A port that the host has left never accepts bytes and never says so: trying again would spin.
+            true if wanted == PollFlags::POLLOUT => Err(io::ErrorKind::BrokenPipe.into()),
+            true => Ok(()),
+        }
     }
 
     /// Waits one short step without asking a descriptor that would answer at once.
@@ -309,6 +314,19 @@ mod tests {
         let mut text = String::new();
         wire.read_to_string(&mut text).unwrap();
         assert_eq!(text, "hi");
+    }
+
+    /// The readable end of a pipe without a writer polls as a port does that the host has left: hung up, never writable.
+    #[test]
+    fn a_port_that_was_left_breaks_a_write_and_one_without_a_host_is_waited_for() {
+        let (left, _) = nix::unistd::pipe().unwrap();
+        let (mut wire, _other) = pipes();
+        let error = wire.wait(left.as_fd(), PollFlags::POLLOUT).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
+        wire.heard = false;
+        let start = Instant::now();
+        wire.wait(left.as_fd(), PollFlags::POLLOUT).unwrap();
+        assert!(start.elapsed() >= ABSENT_STEP);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What is around the agent: facts read where they stand, so that the host can compare what it asked for with what is.
 //!
 //! Everything may be absent: a sandbox hides files, gVisor has few of them. What is absent is `None`, empty or zero and
-//! never an error. Parsers are pure and take text; only [`Files`] opens anything.
+//! never an error. Parsers are pure and take text; only `Files` opens anything.
 
 mod cgroup;
 mod cpu;

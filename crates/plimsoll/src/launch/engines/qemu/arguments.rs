@@ -1,0 +1,237 @@
+//! QEMU's command line as data. It starts nothing and looks at nothing: same facts, same arguments.
+//!
+//! What is not written here is QEMU's default, on purpose: the CPU model, the flat topology and the cache mode are what a
+//! person gets who starts QEMU by hand.
+
+use std::path::{Path, PathBuf};
+
+use crate::launch::bundle::AGENT_PATH;
+
+/// Name of the virtio-serial port that carries the agent's byte stream.
+pub(super) const PORT_NAME: &str = "plimsoll";
+
+/// The kind of machine that is emulated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Machine {
+    /// A PC of today with PCI Express.
+    Q35,
+    /// A PC without PCI; under KVM only.
+    Microvm,
+}
+
+impl Machine {
+    /// The word in the environment's name and on QEMU's command line.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Q35 => "q35",
+            Self::Microvm => "microvm",
+        }
+    }
+
+    /// The virtio transport's kernel module.
+    pub(super) fn transport_module(self) -> &'static str {
+        match self {
+            Self::Q35 => "virtio_pci",
+            Self::Microvm => "virtio_mmio",
+        }
+    }
+
+    fn device(self, kind: &str) -> String {
+        let bus = match self {
+            Self::Q35 => "pci",
+            Self::Microvm => "device",
+        };
+        format!("{kind}-{bus}")
+    }
+}
+
+/// Who executes the guest's instructions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Accelerator {
+    /// The CPU itself.
+    Kvm,
+    /// QEMU's translator: everything measured is emulated.
+    Tcg,
+}
+
+impl Accelerator {
+    /// The word in the environment's name and on QEMU's command line.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Kvm => "kvm",
+            Self::Tcg => "tcg",
+        }
+    }
+}
+
+/// Format of the data disk's file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum DiskFormat {
+    /// QEMU's own, grows as it is written.
+    Qcow2,
+    /// A sparse file.
+    Raw,
+}
+
+impl DiskFormat {
+    /// The word in the environment's name and on QEMU's command line.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Qcow2 => "qcow2",
+            Self::Raw => "raw",
+        }
+    }
+}
+
+/// Everything that one start of QEMU depends on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Start {
+    pub(super) machine: Machine,
+    pub(super) accelerator: Accelerator,
+    pub(super) cpus: usize,
+    pub(super) memory_bytes: u64,
+    pub(super) kernel: PathBuf,
+    pub(super) initramfs: PathBuf,
+    pub(super) disk: PathBuf,
+    pub(super) disk_format: DiskFormat,
+    /// Socket on which we listen for the agent's stream.
+    pub(super) agent_socket: PathBuf,
+    /// Socket on which we listen for QMP.
+    pub(super) control_socket: PathBuf,
+    /// File that takes what the guest's kernel prints.
+    pub(super) console: PathBuf,
+}
+
+/// QEMU's arguments after its name.
+pub(super) fn arguments(start: &Start) -> Vec<String> {
+    let Start { machine, accelerator, .. } = start;
+    let mut line = Line::default();
+    for word in ["-nodefaults", "-no-user-config", "-no-reboot"] {
+        line.word(word);
+    }
+    line.option("-display", "none");
+    line.option("-machine", format!("{},accel={}", machine.name(), accelerator.name()));
+    line.option("-smp", start.cpus.to_string());
+    line.option("-m", format!("size={}k", start.memory_bytes / 1024));
+    line.option("-kernel", start.kernel.display().to_string());
+    line.option("-initrd", start.initramfs.display().to_string());
+    line.option("-append", kernel_command_line(*machine));
+    line.option("-serial", format!("file:{}", quoted(&start.console)));
+    line.option("-chardev", socket("agent", &start.agent_socket));
+    line.option("-device", machine.device("virtio-serial"));
+    line.option("-device", format!("virtserialport,chardev=agent,name={PORT_NAME}"));
+    line.option("-chardev", socket("control", &start.control_socket));
+    line.option("-mon", "chardev=control,mode=control");
+    line.option("-drive", format!("file={},format={},if=none,id=data", quoted(&start.disk), start.disk_format.name()));
+    line.option("-device", format!("{},drive=data", machine.device("virtio-blk")));
+    line.0
+}
+
+/// What the guest's kernel is told. Nothing here changes what a workload inside would measure; a machine without ACPI's
+/// power switch is left by a triple fault instead, which `-no-reboot` turns into the end of QEMU.
+fn kernel_command_line(machine: Machine) -> String {
+    let leave = match machine {
+        Machine::Q35 => "",
+        Machine::Microvm => " reboot=t",
+    };
+    format!("console=ttyS0 quiet panic=-1{leave} rdinit={AGENT_PATH} -- guest-init")
+}
+
+fn socket(id: &str, path: &Path) -> String {
+    format!("socket,id={id},path={},server=off", quoted(path))
+}
+
+/// A path as a value among comma-separated ones.
+fn quoted(path: &Path) -> String {
+    path.display().to_string().replace(',', ",,")
+}
+
+#[derive(Default)]
+struct Line(Vec<String>);
+
+impl Line {
+    fn word(&mut self, word: &str) {
+        self.0.push(word.to_owned());
+    }
+
+    fn option(&mut self, name: &str, value: impl Into<String>) {
+        self.0.extend([name.to_owned(), value.into()]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn start(machine: Machine, accelerator: Accelerator) -> Start {
+        Start {
+            machine,
+            accelerator,
+            cpus: 2,
+            memory_bytes: 512 << 20,
+            kernel: "/boot/vmlinuz".into(),
+            initramfs: "/run/p/initramfs".into(),
+            disk: "/data/a,b/disk".into(),
+            disk_format: DiskFormat::Qcow2,
+            agent_socket: "/run/p/agent".into(),
+            control_socket: "/run/p/control".into(),
+            console: "/run/p/console".into(),
+        }
+    }
+
+    /// One option and its value per line.
+    fn shown(start: &Start) -> String {
+        let mut text = arguments(start).join(" ");
+        for option in ["-display", "-machine", "-smp", "-m ", "-kernel", "-initrd", "-append", "-serial", "-chardev"] {
+            text = text.replace(&format!(" {option}"), &format!("\n{option}"));
+        }
+        for option in ["-device", "-mon", "-drive"] {
+            text = text.replace(&format!(" {option}"), &format!("\n{option}"));
+        }
+        text
+    }
+
+    #[test]
+    fn a_q35_has_its_devices_on_pci_and_qemu_s_defaults_elsewhere() {
+        insta::assert_snapshot!(shown(&start(Machine::Q35, Accelerator::Tcg)), @r"
+        -nodefaults -no-user-config -no-reboot
+        -display none
+        -machine q35,accel=tcg
+        -smp 2
+        -m size=524288k
+        -kernel /boot/vmlinuz
+        -initrd /run/p/initramfs
+        -append console=ttyS0 quiet panic=-1 rdinit=/plimsoll/plimsoll -- guest-init
+        -serial file:/run/p/console
+        -chardev socket,id=agent,path=/run/p/agent,server=off
+        -device virtio-serial-pci
+        -device virtserialport,chardev=agent,name=plimsoll
+        -chardev socket,id=control,path=/run/p/control,server=off
+        -mon chardev=control,mode=control
+        -drive file=/data/a,,b/disk,format=qcow2,if=none,id=data
+        -device virtio-blk-pci,drive=data
+        ");
+    }
+
+    #[test]
+    fn a_microvm_has_no_pci_and_is_left_by_a_triple_fault() {
+        insta::assert_snapshot!(shown(&start(Machine::Microvm, Accelerator::Kvm)), @r"
+        -nodefaults -no-user-config -no-reboot
+        -display none
+        -machine microvm,accel=kvm
+        -smp 2
+        -m size=524288k
+        -kernel /boot/vmlinuz
+        -initrd /run/p/initramfs
+        -append console=ttyS0 quiet panic=-1 reboot=t rdinit=/plimsoll/plimsoll -- guest-init
+        -serial file:/run/p/console
+        -chardev socket,id=agent,path=/run/p/agent,server=off
+        -device virtio-serial-device
+        -device virtserialport,chardev=agent,name=plimsoll
+        -chardev socket,id=control,path=/run/p/control,server=off
+        -mon chardev=control,mode=control
+        -drive file=/data/a,,b/disk,format=qcow2,if=none,id=data
+        -device virtio-blk-device,drive=data
+        ");
+    }
+}

@@ -1,0 +1,306 @@
+//! A running virtual machine.
+//!
+//! ```text
+//! sockets bound -> QEMU started in its pen -> QEMU connects to both -> agreed on QMP -> running <-> parked
+//! tear-down: quit by QMP -> process ended -> pen removed -> files removed
+//! ```
+//!
+//! We listen and QEMU connects, so there is no waiting for a socket to appear.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use plimsoll_agent::wire::Wire;
+
+use super::arguments::{Accelerator, Start, arguments};
+use super::initramfs::DATA_FILESYSTEM;
+use super::qmp::Qmp;
+use super::{Settled, disk, make_folder, undo};
+use crate::clock;
+use crate::launch::bundle::DATA_PATH;
+use crate::launch::cgroup::Pen;
+use crate::launch::journal::Entry;
+use crate::launch::process::{Running, Spec};
+use crate::launch::{Diagnosis, LaunchOrder, Place, Vessel};
+use crate::sample::{Cause, Failure};
+
+/// How long QEMU may take from its start until it has connected; it takes about 0.1 s.
+const CONNECT_TIME_MAX: Duration = Duration::from_secs(20);
+/// How long between two looks whether QEMU still lives while it is waited for.
+const LOOK_EVERY_MS: u16 = 20;
+/// How long a QEMU that was told to quit may take.
+const QUIT_TIME_MAX: Duration = Duration::from_secs(2);
+/// How much of the console is quoted.
+const CONSOLE_TAIL_BYTES: u64 = 2048;
+/// What QEMU itself may use on top of the guest's memory: its devices, block caches and threads.
+const OVERHEAD_BYTES: u64 = 256 << 20;
+/// What the translator may use on top of that: its buffer for translated code has at most this size by default.
+const TRANSLATOR_BYTES: u64 = 1 << 30;
+/// Longest path of a Unix socket, bytes.
+const SOCKET_PATH_BYTES_MAX: usize = 107;
+
+/// What was made on the host for one machine, undone in reverse order.
+struct Made {
+    place: Arc<Place>,
+    entries: Vec<Entry>,
+    pen: Option<Pen>,
+    running: Option<Running>,
+}
+
+impl Made {
+    /// Ends QEMU by force where it still lives, and removes everything. Safe to call twice.
+    fn undo(&mut self) -> Result<(), Failure> {
+        if let Some(running) = &mut self.running {
+            running.end(QUIT_TIME_MAX)?;
+        }
+        if let Some(pen) = &mut self.pen {
+            pen.remove()?;
+        }
+        undo(&self.place, &mut self.entries)
+    }
+}
+
+impl Drop for Made {
+    fn drop(&mut self) {
+        // The journal still knows whatever could not be removed.
+        let _ = self.undo();
+    }
+}
+
+/// A machine whose agent's stream exists.
+struct QemuVessel {
+    wire: Wire,
+    qmp: Qmp,
+    made: Made,
+    settled: Settled,
+    start: Start,
+    argv: String,
+}
+
+/// Starts a machine and returns as soon as QEMU has connected to us.
+pub(super) fn launch(
+    place: &Arc<Place>,
+    settled: &Settled,
+    initramfs: &Path,
+    template: &Path,
+    order: &LaunchOrder,
+) -> Result<impl Vessel + use<>, Failure> {
+    let mut made = Made { place: Arc::clone(place), entries: Vec::new(), pen: None, running: None };
+    let (scratch, data) = (place.scratch.join(&order.name), place.data.join(&order.name));
+    for folder in [&scratch, &data] {
+        made.entries.push(make_folder(place, folder)?);
+    }
+    let start = start(settled, initramfs, &scratch, &data, order);
+    disk::copy(template, &start.disk)?;
+    let agent = listen(&start.agent_socket)?;
+    let control = listen(&start.control_socket)?;
+    let overhead = overhead_bytes(settled.accelerator);
+    made.pen = Pen::make(place, &order.name, &order.limits, overhead)?;
+    let spec = spec(settled, &start, &scratch, order);
+    let argv = format!("{} {}", spec.program.display(), spec.args.join(" "));
+    let running = made.running.insert(Running::start(place, &spec, made.pen.as_ref())?);
+    let wire = accept(&agent, running, place)?;
+    let mut qmp = Qmp::greet(accept(&control, running, place)?)?;
+    check_machine(&mut qmp, &start)?;
+    Ok(QemuVessel { wire, qmp, made, settled: settled.clone(), start, argv })
+}
+
+/// QEMU must have made what it was asked for; it may fall back to its translator in silence.
+fn check_machine(qmp: &mut Qmp, start: &Start) -> Result<(), Failure> {
+    let (cpus, kvm) = (qmp.cpus()?, qmp.uses_kvm()?);
+    let accelerator = if kvm { Accelerator::Kvm } else { Accelerator::Tcg };
+    if (cpus, accelerator) == (start.cpus, start.accelerator) {
+        return Ok(());
+    }
+    Err(Failure::new(
+        Cause::Mismatch,
+        format!(
+            "QEMU was asked for {} vCPUs under {} and made {cpus} under {}",
+            start.cpus,
+            start.accelerator.name(),
+            accelerator.name()
+        ),
+    ))
+}
+
+fn overhead_bytes(accelerator: Accelerator) -> u64 {
+    match accelerator {
+        Accelerator::Kvm => OVERHEAD_BYTES,
+        Accelerator::Tcg => OVERHEAD_BYTES + TRANSLATOR_BYTES,
+    }
+}
+
+fn start(settled: &Settled, initramfs: &Path, scratch: &Path, data: &Path, order: &LaunchOrder) -> Start {
+    Start {
+        machine: settled.machine,
+        accelerator: settled.accelerator,
+        cpus: order.limits.cpus.len().max(1),
+        memory_bytes: order.limits.memory_bytes,
+        kernel: settled.kernel.image.clone(),
+        initramfs: initramfs.to_owned(),
+        disk: data.join(format!("disk.{}", settled.disk_format.name())),
+        disk_format: settled.disk_format,
+        agent_socket: scratch.join("agent"),
+        control_socket: scratch.join("qmp"),
+        console: scratch.join("console"),
+    }
+}
+
+fn spec(settled: &Settled, start: &Start, scratch: &Path, order: &LaunchOrder) -> Spec {
+    Spec {
+        program: settled.program.clone(),
+        argv0: None,
+        args: arguments(start),
+        env: vec![("PATH".to_owned(), "/usr/sbin:/usr/bin:/sbin:/bin".to_owned())],
+        cwd: Some(scratch.to_owned()),
+        affinity: Some(order.limits.cpus.clone()),
+        wired: false,
+        log: scratch.join("qemu.log"),
+        outlives_parent: false,
+    }
+}
+
+fn listen(path: &Path) -> Result<UnixListener, Failure> {
+    let bytes = path.as_os_str().len();
+    if bytes > SOCKET_PATH_BYTES_MAX {
+        let path = path.display();
+        return Err(Failure::launch(format!(
+            "{path}: a socket's path has at most {SOCKET_PATH_BYTES_MAX} bytes, this has {bytes}; choose a shorter TMPDIR"
+        )));
+    }
+    UnixListener::bind(path).map_err(|error| Failure::from(error).while_doing(&path.display().to_string()))
+}
+
+/// Waits for QEMU to connect; its end, the deadline and the user end the wait.
+fn accept(listener: &UnixListener, running: &mut Running, place: &Place) -> Result<Wire, Failure> {
+    let deadline = clock::now() + CONNECT_TIME_MAX;
+    loop {
+        let mut waits = [PollFd::new(listener.as_fd(), PollFlags::POLLIN)];
+        if poll(&mut waits, PollTimeout::from(LOOK_EVERY_MS)).is_ok_and(|count| count > 0) {
+            let (stream, _) = listener.accept()?;
+            let copy: OwnedFd = stream.try_clone()?.into();
+            return Ok(Wire::new(stream.into(), copy, place.interrupted)?);
+        }
+        if let Some(how) = running.ended() {
+            let words = format!("QEMU ended before the guest started ({how}): {}", running.log_tail().trim());
+            return Err(Failure::new(Cause::Launch, words));
+        }
+        if (place.interrupted)() {
+            return Err(Failure::new(Cause::Interrupted, "interrupted"));
+        }
+        if clock::now() >= deadline {
+            let seconds = CONNECT_TIME_MAX.as_secs();
+            return Err(Failure::new(Cause::Timeout, format!("QEMU did not connect within {seconds} s")));
+        }
+    }
+}
+
+impl Vessel for QemuVessel {
+    fn wire(&mut self) -> &mut Wire {
+        &mut self.wire
+    }
+
+    fn data_dir(&self) -> String {
+        DATA_PATH.to_owned()
+    }
+
+    fn asked(&self) -> BTreeMap<String, String> {
+        let mut asked = BTreeMap::from([
+            ("clock_source".to_owned(), "tsc|kvm-clock|hpet".to_owned()),
+            ("root_filesystem".to_owned(), "tmpfs".to_owned()),
+            ("data_filesystem".to_owned(), DATA_FILESYSTEM.to_owned()),
+        ]);
+        if let Some(release) = &self.settled.kernel.release {
+            asked.insert("kernel".to_owned(), release.clone());
+        }
+        asked
+    }
+
+    fn facts(&self) -> BTreeMap<String, String> {
+        let overhead = overhead_bytes(self.settled.accelerator);
+        let mut facts = self.settled.details();
+        facts.insert("version".to_owned(), self.qmp.version().to_owned());
+        facts.insert("argv".to_owned(), self.argv.clone());
+        facts.insert("disk".to_owned(), self.start.disk_format.name().to_owned());
+        facts.insert("pen_memory_overhead_bytes".to_owned(), overhead.to_string());
+        facts
+    }
+
+    fn labels(&self) -> Vec<String> {
+        self.settled.labels()
+    }
+
+    fn park(&mut self) -> Result<(), Failure> {
+        self.qmp.stop()
+    }
+
+    fn resume(&mut self) -> Result<(), Failure> {
+        self.qmp.cont()
+    }
+
+    fn diagnose(&mut self) -> Diagnosis {
+        let console = console_tail(&self.start.console);
+        let killed = self.made.pen.as_ref().is_some_and(|pen| pen.oom_kills() > 0);
+        let mut words = Vec::new();
+        if killed {
+            words.push("the host's kernel killed QEMU for want of memory".to_owned());
+        }
+        words.push(self.state());
+        if let Some(log) = self.made.running.as_ref().map(Running::log_tail).filter(|log| !log.trim().is_empty()) {
+            words.push(format!("QEMU said: {}", log.trim()));
+        }
+        words.push(match console.trim() {
+            "" => "the guest's console is empty".to_owned(),
+            console => format!("the guest's console ends with: {console}"),
+        });
+        // The guest's own kernel may have run out of memory, too.
+        Diagnosis { out_of_memory: killed || console.contains("Out of memory: Killed"), words: words.join("; ") }
+    }
+
+    fn tear_down(&mut self) -> Result<(), Failure> {
+        if let Some(running) = &mut self.made.running
+            && running.ended().is_none()
+            && self.qmp.quit().is_ok()
+        {
+            // One that does not end in time is ended by force below.
+            let _ = running.wait(QUIT_TIME_MAX);
+        }
+        self.made.undo()
+    }
+}
+
+impl QemuVessel {
+    /// What the process and its machine are doing, in words. One that has closed its connection is about to end.
+    fn state(&mut self) -> String {
+        let refused = match self.qmp.status() {
+            Ok(status) => return format!("QEMU is alive and its machine is {status}"),
+            Err(failure) => failure.message,
+        };
+        match self.made.running.as_mut().and_then(|running| running.wait(QUIT_TIME_MAX)) {
+            Some(how) => format!("QEMU ended ({how})"),
+            None => format!("QEMU is alive and does not answer ({refused})"),
+        }
+    }
+}
+
+/// The last of what the guest's kernel printed.
+fn console_tail(path: &PathBuf) -> String {
+    let read = || -> std::io::Result<Vec<u8>> {
+        let mut file = File::open(path)?;
+        let length = file.metadata()?.len();
+        file.seek(SeekFrom::Start(length.saturating_sub(CONSOLE_TAIL_BYTES)))?;
+        let mut bytes = Vec::new();
+        file.take(CONSOLE_TAIL_BYTES).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    };
+    let bytes = read().unwrap_or_default();
+    let printable = |character: &char| !character.is_control() || *character == '\n';
+    String::from_utf8_lossy(&bytes).chars().filter(printable).collect()
+}
