@@ -5,9 +5,9 @@ use std::process::Command;
 
 use anyhow::Result;
 use clap::Subcommand;
-use plimsoll::guest;
 use plimsoll::launch::enclosure;
 use plimsoll::launch::engines::docker;
+use plimsoll::{guest, interrupt};
 use plimsoll_agent::{Wire, run_under_init, serve};
 
 use super::exit;
@@ -66,6 +66,8 @@ fn failed(error: &dyn std::error::Error) -> i32 {
 #[allow(clippy::disallowed_methods, reason = "runs the user's own command, with an engine beside it")]
 fn private_docker(command: &[OsString]) -> Result<u8> {
     let Some((program, arguments)) = command.split_first() else { return Ok(exit::USAGE) };
+    // Ctrl-C ends the command; the engine beside it is then stopped in order.
+    interrupt::listen()?;
     let code = docker::with_private_engine(|socket| {
         let host = format!("unix://{}", socket.display());
         match Command::new(program).args(arguments).env("DOCKER_HOST", host).status() {

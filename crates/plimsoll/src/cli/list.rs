@@ -33,17 +33,17 @@ pub(super) fn list(arguments: &ListArguments) -> Result<u8> {
         (Of::Environments, false) => print!("{}", environments_text()),
         (Of::Workloads, false) => print!("{}", workloads_text()),
         (Of::Presets, false) => print!("{}", presets_text()),
-        (Of::Environments, true) => print_json(engines::abouts().into_iter().map(engine_json).collect())?,
+        (Of::Environments, true) => print_json(&engines::abouts().into_iter().map(engine_json).collect::<Vec<_>>())?,
         (Of::Workloads, true) => {
-            print_json(WORKLOADS.iter().map(|workload| workload_json(workload.about())).collect())?
+            print_json(&WORKLOADS.iter().map(|workload| workload_json(workload.about())).collect::<Vec<_>>())?;
         }
-        (Of::Presets, true) => print_json(presets_json())?,
+        (Of::Presets, true) => print_json(&presets_json())?,
     }
     Ok(exit::DONE)
 }
 
-fn print_json(values: Vec<Value>) -> Result<()> {
-    println!("{}", serde_json::to_string_pretty(&values)?);
+fn print_json(values: &[Value]) -> Result<()> {
+    println!("{}", serde_json::to_string_pretty(values)?);
     Ok(())
 }
 

@@ -25,7 +25,7 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Compare environments; alone it is `--preset quick`
-    Run(run::RunArguments),
+    Run(Box<run::RunArguments>),
     /// Print what a run file says
     Report(report::ReportArguments),
     /// What there is to choose from
@@ -53,7 +53,7 @@ pub(crate) fn main() -> ExitCode {
     }
     let arguments = Arguments::parse();
     let done = match arguments.command {
-        Command::Run(arguments) => run::run(arguments),
+        Command::Run(arguments) => run::run(&arguments),
         Command::Report(arguments) => report::report(&arguments),
         Command::List(arguments) => list::list(&arguments),
         Command::Doctor(arguments) => doctor::doctor(&arguments),

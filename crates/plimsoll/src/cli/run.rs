@@ -98,9 +98,9 @@ impl RunFormat {
     }
 }
 
-pub(super) fn run(arguments: RunArguments) -> Result<u8> {
+pub(super) fn run(arguments: &RunArguments) -> Result<u8> {
     interrupt::listen().context("cannot listen for Ctrl-C")?;
-    let plan = plan(&arguments)?;
+    let plan = plan(arguments)?;
     if arguments.setup && !arguments.dry_run {
         super::setup::for_plan(&plan, arguments.yes)?;
     }
@@ -150,6 +150,7 @@ fn flags(arguments: &RunArguments) -> Wishes {
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "the shape that `map_err` hands over")]
 fn refused(errors: Vec<PlanError>) -> Refusal {
     let lines: Vec<String> = errors.iter().map(|error| format!("\n  {error}")).collect();
     Refusal::usage(format!("the plan cannot be run; nothing was started{}", lines.concat()))

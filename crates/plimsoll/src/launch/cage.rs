@@ -165,7 +165,10 @@ impl Vessel for Cage {
     }
 
     fn facts(&self) -> BTreeMap<String, String> {
-        self.facts.clone()
+        let mut facts = self.facts.clone();
+        let limit = self.pen.as_ref().and_then(Pen::memory_limit_bytes);
+        facts.extend(limit.map(|bytes| ("memory_limit_bytes".to_owned(), bytes.to_string())));
+        facts
     }
 
     fn labels(&self) -> Vec<String> {

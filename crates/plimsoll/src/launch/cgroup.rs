@@ -33,6 +33,7 @@ pub struct Pen {
     path: String,
     kind: Kind,
     limit_bytes: u64,
+    extra_bytes: u64,
     oom_kills_on_host: u64,
     entries: Vec<Entry>,
     journal: Journal,
@@ -60,6 +61,7 @@ impl Pen {
             path,
             kind,
             limit_bytes: limits.memory_bytes,
+            extra_bytes: memory_extra_bytes,
             oom_kills_on_host: counter(Path::new(VMSTAT)),
             entries: Vec::new(),
             journal: place.journal.clone(),
@@ -136,6 +138,17 @@ impl Pen {
     #[must_use]
     pub fn confines_cpus(&self) -> bool {
         !matches!(self.kind, Kind::V2 { cpuset: false, .. })
+    }
+
+    /// The memory limit that the kernel really holds, read back, without what the engine itself may use on top; bytes.
+    #[must_use]
+    pub fn memory_limit_bytes(&self) -> Option<u64> {
+        let file = match &self.kind {
+            Kind::V1 { memory, .. } => memory.join("memory.limit_in_bytes"),
+            Kind::V2 { folder, .. } => folder.join("memory.max"),
+        };
+        let held: u64 = std::fs::read_to_string(file).ok()?.trim().parse().ok()?;
+        held.checked_sub(self.extra_bytes)
     }
 
     /// Opened `cgroup.procs` files: whoever writes "0" to all of them is in.

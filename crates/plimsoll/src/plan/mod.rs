@@ -14,6 +14,7 @@ mod settle;
 mod wishes;
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -123,9 +124,9 @@ impl Checker<'_> {
     fn plan(&mut self, wishes: Wishes) -> Plan {
         let (wishes, preset) = self.with_preset(wishes);
         let precision = self.text(wishes.precision.as_ref(), quantity::percent);
-        let precision = self.within(wishes.precision.as_ref(), precision, 0.0001, 0.5, "between 0.01% and 50%");
+        let precision = self.within(wishes.precision.as_ref(), precision, &(0.0001..=0.5), "between 0.01% and 50%");
         let margin = self.text(wishes.margin.as_ref(), quantity::percent);
-        let margin = self.within(wishes.margin.as_ref(), margin, 0.0001, 0.5, "between 0.01% and 50%");
+        let margin = self.within(wishes.margin.as_ref(), margin, &(0.0001..=0.5), "between 0.01% and 50%");
         Plan {
             environments: self.environments(&wishes.environments),
             workloads: self.workloads(&wishes.workloads),
@@ -219,21 +220,21 @@ impl Checker<'_> {
 
     fn slice_min(&mut self, wishes: &Wishes) -> Duration {
         let time = self.text(wishes.slice.as_ref(), quantity::duration);
-        self.within(wishes.slice.as_ref(), time, SLICE_MIN, SLICE_MAX, "between 10ms and 10s")
+        self.within(wishes.slice.as_ref(), time, &(SLICE_MIN..=SLICE_MAX), "between 10ms and 10s")
             .unwrap_or(Duration::from_millis(200))
     }
 
     fn memory(&mut self, wishes: &Wishes) -> Option<u64> {
         let bytes = self.text(wishes.memory.as_ref(), quantity::bytes);
-        self.within(wishes.memory.as_ref(), bytes, MEMORY_BYTES_MIN, u64::MAX, "at least 64MiB")
+        self.within(wishes.memory.as_ref(), bytes, &(MEMORY_BYTES_MIN..=u64::MAX), "at least 64MiB")
     }
 
     fn number(&mut self, said: Option<&Said<u64>>, low: u64, high: u64) -> Option<u64> {
         let value = said.map(|said| said.value);
-        self.within(said, value, low, high, &format!("between {low} and {high}"))
+        self.within(said, value, &(low..=high), &format!("between {low} and {high}"))
     }
 
-    fn text<T>(&mut self, said: Option<&Said<String>>, read: impl Fn(&str) -> Result<T, String>) -> Option<T> {
+    fn text<T>(&mut self, said: Option<&Said<String>>, read: fn(&str) -> Result<T, String>) -> Option<T> {
         let said = said?;
         read(&said.value).map_err(|message| self.wrong(&said.at, message)).ok()
     }
@@ -242,15 +243,14 @@ impl Checker<'_> {
         &mut self,
         said: Option<&Said<S>>,
         value: Option<T>,
-        low: T,
-        high: T,
-        range: &str,
+        range: &RangeInclusive<T>,
+        words: &str,
     ) -> Option<T> {
         let (said, value) = (said?, value?);
-        if value >= low && value <= high {
+        if range.contains(&value) {
             return Some(value);
         }
-        self.wrong(&said.at, format!("must be {range}"));
+        self.wrong(&said.at, format!("must be {words}"));
         None
     }
 

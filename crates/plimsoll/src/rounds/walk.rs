@@ -87,7 +87,7 @@ pub fn walk(walk: Walk<'_>) -> Result<StopReason, Failure> {
         Err(End::Interrupted) => StopReason::Interrupted,
         Err(End::Recording(failure)) => return Err(failure),
     };
-    match walker.emit(Event::Stopped { reason }) {
+    match walker.emit(&Event::Stopped { reason }) {
         Err(End::Recording(failure)) => Err(failure),
         _ => Ok(reason),
     }
@@ -118,12 +118,12 @@ struct Spot {
 impl Walker<'_> {
     fn blocks(&mut self) -> Step<StopReason> {
         for block in 1..=self.walk.design.blocks {
-            self.emit(Event::BlockStarted { block })?;
+            self.emit(&Event::BlockStarted { block })?;
             let groups: Vec<u32> = self.schedule.groups(block).into_iter().map(|(group, _)| group).collect();
             for group in groups {
                 self.group(Spot { block, group })?;
             }
-            self.emit(Event::BlockFinished { block })?;
+            self.emit(&Event::BlockFinished { block })?;
             if let Some(reason) = self.walk.stop.after_block(block, self.walk.clock.seconds()) {
                 return Ok(reason);
             }
@@ -133,7 +133,7 @@ impl Walker<'_> {
 
     fn group(&mut self, spot: Spot) -> Step<()> {
         for (position, arm) in (0..).zip(self.schedule.launches(spot.block, spot.group)) {
-            self.launch(spot, position, arm)?;
+            self.launch(spot, position, &arm)?;
         }
         for workload in self.schedule.workloads(spot.block, spot.group) {
             self.workload(spot, workload)?;
@@ -141,20 +141,20 @@ impl Walker<'_> {
         self.shut_down_block(spot)
     }
 
-    fn launch(&mut self, spot: Spot, position: u32, arm: Arm) -> Step<()> {
+    fn launch(&mut self, spot: Spot, position: u32, arm: &Arm) -> Step<()> {
         self.go_on()?;
-        self.emit(Event::Launching { arm: arm.clone() })?;
+        self.emit(&Event::Launching { arm: arm.clone() })?;
         self.launches += 1;
         let (id, requested_at) = (self.launches, self.walk.clock.seconds());
-        let launched = match self.walk.launcher.launch(&arm, id) {
+        let launched = match self.walk.launcher.launch(arm, id) {
             Ok(launched) => launched,
-            Err(failure) => return self.mishap(spot, Some(&arm), None, failure),
+            Err(failure) => return self.mishap(spot, Some(arm), None, failure),
         };
         let mismatches = launched.profile.mismatches.clone();
         let mut live = Live { launch: id, session: launched.session, ready: false };
         let parked = live.session.park();
         self.live.insert(arm.clone(), live);
-        self.emit(Event::Launched(LaunchRecord {
+        self.emit(&Event::Launched(LaunchRecord {
             id,
             block: spot.block,
             group: spot.group,
@@ -165,17 +165,17 @@ impl Walker<'_> {
             profile: launched.profile,
         }))?;
         if let Err(failure) = parked {
-            return self.lose(spot, &arm, None, failure);
+            return self.lose(spot, arm, None, failure);
         }
         if mismatches.is_empty() {
             return Ok(());
         }
-        self.lose(spot, &arm, None, Failure::new(Cause::Mismatch, mismatches.join("; ")))
+        self.lose(spot, arm, None, Failure::new(Cause::Mismatch, mismatches.join("; ")))
     }
 
     fn workload(&mut self, spot: Spot, workload: usize) -> Step<()> {
         let name = self.walk.design.workloads[workload].order.name.clone();
-        self.emit(Event::WorkloadStarted { workload: name })?;
+        self.emit(&Event::WorkloadStarted { workload: name })?;
         for arm in self.schedule.visit(spot.block, spot.group, workload, u32::MAX) {
             self.warm_up(spot, workload, &arm)?;
         }
@@ -243,7 +243,7 @@ impl Walker<'_> {
             seconds_outside: slice.seconds_outside,
             spoiled: slice.spoiled.clone(),
         };
-        self.emit(Event::Sliced(bundle(record, slice)))?;
+        self.emit(&Event::Sliced(bundle(record, slice)))?;
         Ok(Some(time))
     }
 
@@ -325,7 +325,7 @@ impl Walker<'_> {
         self.go_on()?;
         let workload = workload.map(|workload| self.walk.design.workloads[workload].order.name.clone());
         let at = self.walk.clock.seconds();
-        self.emit(Event::Mishap(MishapRecord {
+        self.emit(&Event::Mishap(MishapRecord {
             block: spot.block,
             arm: arm.cloned(),
             workload,
@@ -335,8 +335,8 @@ impl Walker<'_> {
         }))
     }
 
-    fn emit(&mut self, event: Event) -> Step<()> {
-        self.walk.listeners.iter_mut().try_for_each(|listener| listener.hear(&event)).map_err(End::Recording)
+    fn emit(&mut self, event: &Event) -> Step<()> {
+        self.walk.listeners.iter_mut().try_for_each(|listener| listener.hear(event)).map_err(End::Recording)
     }
 }
 
