@@ -1,5 +1,6 @@
 //! Real engines, launched with the real agent.
 
+#![allow(clippy::disallowed_methods, reason = "tests look at the host by other means than the program")]
 #![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs)]
 
 use std::io::{BufRead, BufReader, Read};
@@ -8,8 +9,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use plimsoll::clock;
 use plimsoll::environment::Environment;
 use plimsoll::launch::engines::{self, native};
 use plimsoll::launch::journal::Journal;
@@ -131,7 +133,7 @@ fn lives_and_leaves_nothing(name: &str) {
     }
     let mut stage = Stage::open();
     let mut layer = stage.layer(name);
-    let started = Instant::now();
+    let started = clock::now();
     let mut vessel = stage.launch(&mut *layer).unwrap();
     let Reply::Hello(hello) = ask(&mut *vessel, &Request::Hello) else { panic!("no hello") };
     println!("{name}: ready in {:.1} ms", started.elapsed().as_secs_f64() * 1e3);
@@ -162,7 +164,7 @@ fn lives_and_leaves_nothing(name: &str) {
     let wire = vessel.wire();
     wire.allow(Some(ANSWER_BOUND));
     assert!(matches!(read_frame::<Reply>(wire).unwrap(), Reply::Hello(_)), "it did not go on");
-    let started = Instant::now();
+    let started = clock::now();
     vessel.tear_down().unwrap();
     println!("{name}: torn down in {:.1} ms", started.elapsed().as_secs_f64() * 1e3);
     vessel.tear_down().unwrap();
