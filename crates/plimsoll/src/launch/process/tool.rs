@@ -2,15 +2,17 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
-use super::super::sys::{BeforeExec, before_exec, readable};
+use super::super::sys::{BeforeExec, before_exec};
 use crate::clock;
 use crate::sample::{Cause, Failure};
 
@@ -39,10 +41,13 @@ pub fn find_program(name: &str) -> Option<PathBuf> {
     folders.map(|folder| folder.join(name)).find(executable)
 }
 
-/// Whether the environment variable `PLIMSOLL_REQUIRE` demands that a test needing this does not skip.
+/// Says why a test skips what it would check; one that `PLIMSOLL_REQUIRE` demands (by `what`) fails instead.
 #[cfg(test)]
-pub(crate) fn demanded(what: &str) -> bool {
-    std::env::var("PLIMSOLL_REQUIRE").is_ok_and(|list| list.split(',').any(|one| one == what))
+#[expect(clippy::print_stderr, reason = "a skipped test says why")]
+pub(crate) fn skip(what: &str, reason: &str) {
+    let demanded = std::env::var("PLIMSOLL_REQUIRE").is_ok_and(|list| list.split(',').any(|one| one == what));
+    assert!(!demanded, "{what} is demanded: {reason}");
+    eprintln!("skipped: {reason}");
 }
 
 /// Runs a tool to its end, at most `time`; it dies with us and leaves nothing running in its process group.
@@ -126,6 +131,16 @@ fn wait_until(child: &mut Child, deadline: Instant, interrupted: fn() -> bool) -
         (false, false) => Err(Failure::new(Cause::Timeout, "took too long and was killed")),
         (false, true) => Ok(()),
     }
+}
+
+/// Whether each is readable, or its other end gone, within so many milliseconds.
+fn readable(files: &[&File], milliseconds: u8) -> Result<Vec<bool>, Failure> {
+    let mut polled: Vec<PollFd<'_>> = files.iter().map(|file| PollFd::new(file.as_fd(), PollFlags::POLLIN)).collect();
+    match poll(&mut polled, milliseconds) {
+        Ok(_) | Err(Errno::EINTR) => {}
+        Err(error) => return Err(std::io::Error::from(error).into()),
+    }
+    Ok(polled.iter().map(|one| one.any().unwrap_or(false)).collect())
 }
 
 /// Reads what is there; `true` at the end of the stream.
