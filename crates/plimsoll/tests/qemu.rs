@@ -1,10 +1,14 @@
 //! Real virtual machines: what the engine promises, seen from outside and by the agent inside.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 mod guest;
 
 use std::time::Duration;
 
 use guest::Rig;
+use plimsoll::launch::Usability;
+use plimsoll::sample::Cause;
 use plimsoll_protocol::{Parameters, Reply, Request, SliceOrder};
 
 const MEMORY_BYTES: u64 = 512 << 20;
@@ -156,18 +160,29 @@ fn a_container_runs_inside_a_guest() {
     rig.finish();
 }
 #[test]
-fn zz_times() {
+fn an_interruption_ends_a_launch_and_leaves_nothing() {
     let Some(mut rig) = Rig::new("qemu") else { return };
-    for _ in 0..4 {
-        let t = std::time::Instant::now();
-        let mut guest = rig.launch(MEMORY_BYTES);
-        let a = t.elapsed();
-        guest.hello();
-        println!("launch {a:?} hello {:?} cpu {:?}", t.elapsed(), guest.cpu());
-        guest.nest("sandbox");
-        guest.hello();
-        println!("nested hello {:?} cpu {:?}", t.elapsed(), guest.cpu());
-        guest.finish();
-    }
+    let failure = rig.launch_interrupted(MEMORY_BYTES);
+    assert_eq!(failure.cause, Cause::Interrupted, "{failure}");
     rig.finish();
+}
+
+#[test]
+fn where_kvm_executes_no_guest_whatever_needs_it_is_refused_with_the_reason() {
+    if Rig::new("qemu").map(Rig::finish).is_none() {
+        return;
+    }
+    let Usability::Usable { details, labels } = guest::probe("qemu") else { panic!("{:?}", guest::probe("qemu")) };
+    let emulated = details["accelerator"] == "tcg";
+    assert_eq!(labels.contains(&"emulated".to_owned()), emulated);
+    for environment in ["qemu:accel=kvm", "qemu:machine=microvm"] {
+        match guest::probe(environment) {
+            Usability::Usable { labels, .. } => assert!(!emulated && !labels.contains(&"emulated".to_owned())),
+            Usability::Unusable { why, remedy } => {
+                assert!(emulated && why.contains("kvm: ") && remedy.is_some(), "{why}");
+            }
+        }
+    }
+    let Usability::Unusable { why, .. } = guest::probe("qemu:accel=tcg,machine=microvm") else { panic!("usable") };
+    assert!(why.contains("microvm under tcg"), "{why}");
 }

@@ -28,6 +28,7 @@ use crate::environment::{EngineAbout, Layer as LayerChoice};
 use crate::sample::Failure;
 
 pub use place::{Limits, Place};
+pub(crate) use sys::raise_loopback;
 
 /// One engine of isolation: one file in `engines/`, one line in [`engines::ENGINES`].
 pub trait Engine: Sync {

@@ -213,7 +213,8 @@ impl Vessel for QemuVessel {
 
     fn asked(&self) -> BTreeMap<String, String> {
         let mut asked = BTreeMap::from([
-            ("clock_source".to_owned(), "tsc|kvm-clock|hpet".to_owned()),
+            // `tsc-early` is what `tsc` is called until the kernel has refined its frequency, a second after it started.
+            ("clock_source".to_owned(), "tsc|tsc-early|kvm-clock|hpet".to_owned()),
             ("root_filesystem".to_owned(), "tmpfs".to_owned()),
             ("data_filesystem".to_owned(), DATA_FILESYSTEM.to_owned()),
         ]);
