@@ -302,7 +302,7 @@ impl Guest {
     pub(crate) fn has_answer_within(&mut self, time: Duration) -> bool {
         self.vessel.wire().allow(Some(time));
         match self.vessel.wire().read_exact(&mut [0]) {
-            Ok(_) => true,
+            Ok(()) => true,
             Err(error) => {
                 assert_eq!(error.kind(), ErrorKind::TimedOut, "{error}");
                 false
