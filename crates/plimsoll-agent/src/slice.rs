@@ -27,6 +27,7 @@ pub fn run_slice(
     recorder: &mut Recorder,
     order: &SliceOrder,
 ) -> Result<SliceReport, WorkloadError> {
+    let handling = Instant::now();
     if order.lead_in_ns.max(order.slice_ns_min) > SLICE_NS_MAX {
         return Err(WorkloadError::Wrong(format!("a slice is at most {} s long", SLICE_NS_MAX / 1_000_000_000)));
     }
@@ -44,7 +45,9 @@ pub fn run_slice(
     let mut evidence = recorder.evidence.clone();
     evidence.extend(before.zip(after).into_iter().flat_map(|(before, after)| usage_between(&before, &after)));
     let seconds = timed.elapsed.as_secs_f64();
-    Ok(SliceReport { work: timed.work, seconds, units: timed.units, histograms: encoded(recorder)?, evidence })
+    let histograms = encoded(recorder)?;
+    let handled_seconds = handling.elapsed().as_secs_f64();
+    Ok(SliceReport { work: timed.work, seconds, handled_seconds, units: timed.units, histograms, evidence })
 }
 
 struct Timed {

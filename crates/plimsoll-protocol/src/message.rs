@@ -161,6 +161,9 @@ pub struct SliceReport {
     pub work: f64,
     /// Seconds that it took by the agent's monotonic clock; above 0.
     pub seconds: f64,
+    /// Seconds by the same clock from taking the request to answering it: lead-in, timed region, verification. The host
+    /// compares it with its own clock.
+    pub handled_seconds: f64,
     /// Whole units run, at least 1.
     pub units: u64,
     /// Latency histograms of the slice.
@@ -266,6 +269,7 @@ impl SliceReport {
     fn check(&self) -> Result<(), UntrustedNumber> {
         positive(self.work, "work")?;
         positive(self.seconds, "seconds")?;
+        positive(self.handled_seconds, "handled seconds")?;
         if self.units == 0 {
             return Err(UntrustedNumber("no unit was finished".to_owned()));
         }
@@ -291,7 +295,7 @@ mod tests {
     use super::*;
 
     fn slice(work: f64, seconds: f64, units: u64) -> Reply {
-        Reply::Slice(SliceReport { work, seconds, units, ..SliceReport::default() })
+        Reply::Slice(SliceReport { work, seconds, units, handled_seconds: 1.0, ..SliceReport::default() })
     }
 
     #[test]
@@ -309,6 +313,7 @@ mod tests {
         let report = SliceReport {
             work: 1.0,
             seconds: 1.0,
+            handled_seconds: 1.0,
             units: 1,
             evidence: vec![row; EVIDENCE_ROWS_MAX + 1],
             ..SliceReport::default()

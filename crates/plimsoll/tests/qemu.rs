@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod guest;
+mod support;
 
 use std::time::Duration;
 
@@ -145,9 +146,6 @@ fn a_qemu_killed_during_a_request_is_an_end_and_not_a_hang() {
 
 #[test]
 fn a_container_runs_inside_a_guest() {
-    if plimsoll::launch::engines::find("sandbox").is_none() {
-        return guest::skip("qemu", "this build has no sandbox");
-    }
     let Some(mut rig) = Rig::new("qemu/sandbox") else { return };
     let mut guest = rig.launch(MEMORY_BYTES);
     guest.hello();

@@ -61,11 +61,11 @@ pub struct Design {
     pub memory_bytes: u64,
     /// Seconds from the first launch to the last slice.
     pub seconds: f64,
-    /// Which adjustment for many comparisons ran: `holm` or `westfall-young`.
+    /// Which adjustment for many comparisons ran: `holm`.
     pub adjustment: String,
-    /// Slices spoiled, by environment.
+    /// Measured slices spoiled, by environment (`native#1`, `native#2` for the two natives).
     pub spoiled: BTreeMap<String, u32>,
-    /// Warm-ups that ended without steady state: "environment: workload (blocks)".
+    /// Warm-ups whose last two slices differ by more than 10 %: "environment: workload (2 blocks)".
     pub not_steady: Vec<String>,
 }
 
@@ -125,15 +125,17 @@ pub struct Comparison {
     pub cost_typical: Option<f64>,
     /// Its exact signed-rank interval; null under 6 blocks.
     pub cost_typical_ci95: Option<[f64; 2]>,
-    /// Smallest cost that this run would find four times in five; null under 2 blocks.
+    /// Smallest cost that this run would find four times in five, at the level of Holm's first step (5 % over the
+    /// family's size; 5 % where the family is empty or has one member); null under 2 blocks.
     pub mde: Option<f64>,
-    /// p adjusted over the family; null under 3 blocks and for exploratory metrics.
+    /// p adjusted over the family; null under 3 blocks, for exploratory metrics and for spoiled environments.
     pub p_adjusted: Option<f64>,
-    /// Comparisons in the family.
+    /// Comparisons in the family, by the plan; 0 for an exploratory metric, which is in none; 1 for a control.
     pub family_size: u32,
     /// `cost`, `gain`, `equivalent`, `unresolved`; under 3 blocks `unresolved`.
     pub verdict: Verdict,
-    /// Words that qualify the cell: the environment's labels, and `exploratory`, `heavy tail`, `autocorrelated`.
+    /// Words that qualify the cell: the environment's labels, `spoiled: asked ≠ got`, `exploratory`, `heavy tail`,
+    /// `autocorrelated`, and a sentence for each reason why blocks were left out.
     pub labels: Vec<String>,
     /// Evidence by name: mean per slice, host and inside.
     pub evidence: BTreeMap<String, f64>,

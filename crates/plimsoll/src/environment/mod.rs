@@ -2,6 +2,8 @@
 
 mod name;
 
+pub(crate) use name::suggest;
+
 pub use name::NameError;
 
 use std::collections::BTreeMap;

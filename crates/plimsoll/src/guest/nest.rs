@@ -88,7 +88,7 @@ impl Inner for NestedLayer {
     fn facts(&self) -> BTreeMap<String, String> {
         let mut facts = self.vessel.facts();
         facts.extend(self.vessel.asked().into_iter().map(|(key, value)| (format!("asked.{key}"), value)));
-        facts.insert("labels".to_owned(), self.vessel.labels().join(","));
+        facts.insert("labels".to_owned(), self.vessel.labels().join("|"));
         facts
     }
 

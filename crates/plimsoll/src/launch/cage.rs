@@ -24,6 +24,8 @@ use crate::sample::{Cause, Failure};
 const FAREWELL_BOUND: Duration = Duration::from_millis(300);
 /// Label of an environment that has CPUs but no memory limit, since cgroups cannot be written.
 pub(super) const AFFINITY_ONLY: &str = "affinity only";
+/// Label of an environment with a memory limit whose CPUs are only an affinity, which it could change.
+pub(super) const CPUS_BY_AFFINITY: &str = "cpus by affinity";
 
 /// What to start, and what to say about it.
 pub(super) struct Plan {
@@ -66,13 +68,14 @@ impl Shell {
 
     /// Starts the process in it.
     pub(super) fn start(mut self, place: &Place, plan: Plan) -> Result<Cage, Failure> {
+        let confined = self.pen.as_ref().is_some_and(Pen::confines_cpus);
         let spec = Spec {
             program: plan.program,
             argv0: plan.argv0,
             args: plan.args,
             env: vec![("PATH".to_owned(), "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_owned())],
             cwd: Some(PathBuf::from("/")),
-            affinity: self.pen.is_none().then(|| self.cpus.clone()),
+            affinity: (!confined).then(|| self.cpus.clone()),
             wired: true,
             log: place.scratch.join(format!("{}.log", self.name)),
             outlives_parent: false,
@@ -88,8 +91,10 @@ impl Shell {
         };
         let wire = running.take_wire().ok_or_else(|| Failure::launch("the process has no wire"))?;
         let mut labels = plan.labels;
-        if self.pen.is_none() {
-            labels.push(AFFINITY_ONLY.to_owned());
+        match &self.pen {
+            None => labels.push(AFFINITY_ONLY.to_owned()),
+            Some(_) if !confined => labels.push(CPUS_BY_AFFINITY.to_owned()),
+            Some(_) => {}
         }
         Ok(Cage {
             wire,

@@ -44,7 +44,7 @@ enum Kind {
     V1 { cpuset: PathBuf, memory: PathBuf, cpuacct: Option<PathBuf>, freezer: PathBuf },
     /// One directory with the limits, and below it the one that processes enter: engines make children beside that one,
     /// and on v2 a directory with such children holds no processes itself.
-    V2 { folder: PathBuf, own: PathBuf },
+    V2 { folder: PathBuf, own: PathBuf, cpuset: bool },
 }
 
 impl Pen {
@@ -92,9 +92,9 @@ impl Pen {
     }
 
     fn build(&self, limits: &Limits, memory_bytes: u64) -> Result<(), Refusal> {
-        if let Kind::V2 { folder, .. } = &self.kind {
+        if let Kind::V2 { folder, cpuset, .. } = &self.kind {
             std::fs::create_dir(folder).map_err(|error| refusal(folder, &error))?;
-            put(folder, "cgroup.subtree_control", "+cpuset +memory")?;
+            put(folder, "cgroup.subtree_control", if *cpuset { "+cpuset +memory" } else { "+memory" })?;
         }
         for folder in self.folders() {
             std::fs::create_dir(folder).map_err(|error| refusal(folder, &error))?;
@@ -108,8 +108,10 @@ impl Pen {
                 put(memory, "memory.limit_in_bytes", &memory_bytes.to_string())?;
                 put_if_there(memory, "memory.memsw.limit_in_bytes", &memory_bytes.to_string())
             }
-            Kind::V2 { folder, .. } => {
-                put(folder, "cpuset.cpus", &limits.cpu_list())?;
+            Kind::V2 { folder, cpuset, .. } => {
+                if *cpuset {
+                    put(folder, "cpuset.cpus", &limits.cpu_list())?;
+                }
                 put(folder, "memory.max", &memory_bytes.to_string())?;
                 put_if_there(folder, "memory.swap.max", "0")
             }
@@ -128,6 +130,12 @@ impl Pen {
             }
             Kind::V2 { own, .. } => vec![own],
         }
+    }
+
+    /// Whether it confines processes to its CPUs; else the caller pins them by affinity.
+    #[must_use]
+    pub fn confines_cpus(&self) -> bool {
+        !matches!(self.kind, Kind::V2 { cpuset: false, .. })
     }
 
     /// Opened `cgroup.procs` files: whoever writes "0" to all of them is in.
@@ -253,7 +261,7 @@ fn layout(found: &Hierarchies, name: &str) -> Option<(String, Kind)> {
     if let Some(parent) = found.parent_on_v2() {
         let path = format!("{}/{name}", parent.path.trim_end_matches('/'));
         let folder = parent.folder.join(name);
-        return Some((path, Kind::V2 { own: folder.join("own"), folder }));
+        return Some((path, Kind::V2 { own: folder.join("own"), folder, cpuset: parent.cpuset }));
     }
     let at = |controller| found.v1(controller).map(|mount| mount.join(name));
     let [cpuset, memory, cpuacct, freezer] = CONTROLLERS_V1.map(at);

@@ -9,13 +9,17 @@
 pub mod bundle;
 mod cage;
 pub mod cgroup;
+mod clocks;
 pub mod enclosure;
 pub mod engines;
+mod expectation;
 pub mod journal;
+mod launchpad;
 mod oci;
 mod patience;
 pub mod place;
 pub mod process;
+mod session;
 mod sys;
 mod trial;
 
@@ -27,7 +31,8 @@ use plimsoll_agent::wire::Wire;
 use crate::environment::{EngineAbout, Layer as LayerChoice};
 use crate::sample::Failure;
 
-pub use place::{Limits, Place};
+pub use launchpad::Launchpad;
+pub use place::{Folders, Limits, Place};
 pub(crate) use sys::raise_loopback;
 
 /// One engine of isolation: one file in `engines/`, one line in [`engines::ENGINES`].

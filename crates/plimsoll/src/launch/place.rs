@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use sha2::{Digest, Sha256};
+
 use super::bundle::{AGENT_PATH, Bundle};
 use super::journal::{Journal, Resource};
 use crate::sample::Failure;
@@ -80,6 +82,16 @@ impl Place {
     /// When the bundle holds none.
     pub fn executable(&self) -> Result<&Path, Failure> {
         self.bundle.source_of(AGENT_PATH).ok_or_else(|| Failure::launch(format!("the bundle has no {AGENT_PATH}")))
+    }
+
+    /// SHA-256 of that copy, in hexadecimal: the agent must report the same.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn executable_sha256(&self) -> Result<String, Failure> {
+        let mut digest = Sha256::new();
+        std::io::copy(&mut std::fs::File::open(self.executable()?)?, &mut digest)?;
+        Ok(digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
     }
 
     /// Undoes everything that is left, its folders too.

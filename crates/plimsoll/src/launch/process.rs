@@ -20,7 +20,7 @@ use nix::unistd::Pid;
 use plimsoll_agent::wire::Wire;
 
 #[cfg(test)]
-pub(crate) use tool::demanded;
+pub(crate) use tool::skip;
 pub use tool::{ToolOutput, find_program, run_tool, run_tool_for_its_output};
 
 use super::cgroup::Pen;
@@ -243,3 +243,6 @@ pub(super) fn tail(path: &Path) -> String {
     };
     read().unwrap_or_default().trim_end().to_owned()
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,7 +8,7 @@ use crate::interrupt;
 use crate::sample::Failure;
 
 /// How long the trial may take.
-const TRIAL_BOUND: Duration = Duration::from_secs(1);
+const TRIAL_BOUND: Duration = Duration::from_secs(3);
 
 /// Enters the namespaces that a container needs here and mounts an overlay in them.
 ///

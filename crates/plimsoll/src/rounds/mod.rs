@@ -9,9 +9,20 @@
 //! The loop emits a closed set of [`Event`]s; whoever stores or shows them is a [`Listener`]. It starts no process,
 //! writes no SQL, prints nothing and computes no statistic: when to stop is asked of a [`StopRule`].
 
+mod schedule;
+mod walk;
+mod warm_up;
+
+#[cfg(test)]
+mod tests;
+
 use std::time::Duration;
 
 use plimsoll_protocol::WorkloadOrder;
+
+pub use schedule::Schedule;
+pub use walk::{Design, Walk, WorkloadDesign, walk};
+pub use warm_up::{Warmth, warmth};
 
 use crate::sample::{Arm, Evidence, Failure, Histogram, LaunchRecord, MishapRecord, Profile, SliceBundle, StopReason};
 

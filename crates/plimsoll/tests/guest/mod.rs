@@ -12,13 +12,14 @@ use nix::unistd::Pid;
 use plimsoll::environment::Environment;
 use plimsoll::launch::engines::qemu::kernel::Kernel;
 use plimsoll::launch::place::Folders;
-use plimsoll::launch::process::find_program;
 use plimsoll::launch::{LaunchOrder, Layer, Limits, Place, Usability, Vessel, engines};
 use plimsoll::sample::Failure;
 use plimsoll_protocol::{
     FrameError, Hello, NestOrder, Observation, Parameters, Reply, Request, SliceOrder, SliceReport, WorkloadOrder,
     read_frame, write_frame,
 };
+
+use crate::support;
 
 /// How long an emulated guest may take to boot and answer on a busy machine.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(120);
@@ -33,28 +34,11 @@ pub(crate) fn probe(environment: &str) -> Usability {
     engines::find(outermost.engine.name).unwrap().probe(outermost)
 }
 
-/// Says why a test is skipped; fails it where the environment demands the engine.
-pub(crate) fn skip(engine: &str, reason: &str) {
-    let required = std::env::var("PLIMSOLL_REQUIRE").unwrap_or_default();
-    assert!(!required.split(',').any(|word| word == engine), "PLIMSOLL_REQUIRE names {engine}, and {reason}");
-    let _ = std::io::Write::write_all(&mut std::io::stderr(), format!("skipped: {reason}\n").as_bytes());
-}
-
-/// QEMU and a kernel for its guests, or a skip.
+/// The kernel of guests here, fetched first where that is possible; `None` where QEMU cannot run.
 fn kernel() -> Option<Kernel> {
-    for tool in ["qemu-system-x86_64", "qemu-img", "mkfs.ext4"] {
-        if find_program(tool).is_none() {
-            skip("qemu", &format!("`{tool}` is not installed"));
-            return None;
-        }
-    }
-    match plimsoll::setup::kernel::fetched_kernel(|| false) {
-        Ok(kernel) => Some(kernel),
-        Err(failure) => {
-            skip("qemu", &failure.message);
-            None
-        }
-    }
+    let fetched = plimsoll::setup::kernel::fetched_kernel(|| false);
+    // Where fetching failed, the reason is what the engine says it lacks.
+    if support::require("qemu") { fetched.ok() } else { None }
 }
 
 /// An opened layer in a place of its own. One at a time: emulated guests would only slow each other down.

@@ -78,3 +78,28 @@ fn family(root: i32) -> BTreeMap<i32, char> {
         .map(|(pid, (_, state))| (pid, state))
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead, BufReader};
+    use std::process::{Command, Stdio};
+
+    use super::*;
+
+    #[test]
+    fn descendants_are_stopped_continued_and_killed_with_their_parent() {
+        let script = "sleep 1000 & setsid sleep 1000 & echo started; wait";
+        let mut parent = Command::new("sh").args(["-c", script]).stdout(Stdio::piped()).spawn().unwrap();
+        let root = parent.id().cast_signed();
+        BufReader::new(parent.stdout.take().unwrap()).read_line(&mut String::new()).unwrap();
+        set_stopped(root, true).unwrap();
+        let members = family(root);
+        assert_eq!(members.len(), 3, "{members:?}");
+        assert!(members.values().all(|state| is_stopped(*state)), "{members:?}");
+        set_stopped(root, false).unwrap();
+        kill(root).unwrap();
+        parent.wait().unwrap();
+        let gone = || members.keys().all(|pid| crate::launch::journal::start_ticks(*pid).is_none());
+        assert!(patience::until(Duration::from_secs(20), gone), "{:?}", family(root));
+    }
+}

@@ -15,12 +15,14 @@ pub(super) struct Hierarchies {
     own_v2: String,
 }
 
-/// A directory of v2 that can hold a pen.
+/// A directory of v2 that can hold a pen with a memory limit.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Parent {
     /// Path below the hierarchy's root.
     pub(super) path: String,
     pub(super) folder: PathBuf,
+    /// Whether the pen can have a CPU set too; systemd does not delegate that to users by default.
+    pub(super) cpuset: bool,
 }
 
 impl Hierarchies {
@@ -73,27 +75,30 @@ impl Hierarchies {
         let candidates: Vec<&Path> = if root { ancestors.into_iter().rev().collect() } else { ancestors };
         candidates.into_iter().find_map(|path| {
             let folder = mount.join(path.strip_prefix("/").unwrap_or(path));
-            hands_on(&folder).then(|| Parent { path: path.display().to_string(), folder })
+            let cpuset = hands_on(&folder)?;
+            Some(Parent { path: path.display().to_string(), folder, cpuset })
         })
     }
 }
 
-/// Whether children of this directory can have a CPU set and a memory limit; enables the controllers if need be.
-fn hands_on(folder: &Path) -> bool {
+/// Whether children of this directory can have a CPU set, if they can have a memory limit; enables the controllers if
+/// need be.
+fn hands_on(folder: &Path) -> Option<bool> {
     let control = folder.join("cgroup.subtree_control");
-    let read = |file: &str| std::fs::read_to_string(folder.join(file)).unwrap_or_default();
-    let has = |text: &str, word: &str| text.split_ascii_whitespace().any(|one| one == word);
-    let there = read("cgroup.controllers");
-    if !["cpuset", "memory"].iter().all(|controller| has(&there, controller)) {
-        return false;
-    }
+    let names = |file: &str, word: &str| {
+        let text = std::fs::read_to_string(folder.join(file)).unwrap_or_default();
+        text.split_ascii_whitespace().any(|one| one == word)
+    };
     if ![folder, &folder.join("cgroup.procs"), &control].into_iter().all(may_write) {
-        return false;
+        return None;
     }
-    let enabled = read("cgroup.subtree_control");
-    let wanted = ["cpuset", "memory"].into_iter().filter(|controller| !has(&enabled, controller));
-    // Refused where the directory holds processes of its own; then the one above may do.
-    wanted.map(|controller| std::fs::write(&control, format!("+{controller}"))).all(|written| written.is_ok())
+    // Enabling is refused where the directory holds processes of its own; then the one above may do.
+    let enabled = |controller: &str| {
+        names("cgroup.controllers", controller)
+            && (names("cgroup.subtree_control", controller)
+                || std::fs::write(&control, format!("+{controller}")).is_ok())
+    };
+    enabled("memory").then(|| enabled("cpuset"))
 }
 
 #[cfg(test)]
@@ -127,14 +132,17 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_without_controllers_hands_nothing_on() {
+    fn a_directory_hands_on_the_controllers_that_it_has() {
         let folder = tempfile::tempdir().unwrap();
         for file in ["cgroup.procs", "cgroup.subtree_control"] {
             std::fs::write(folder.path().join(file), "").unwrap();
         }
-        std::fs::write(folder.path().join("cgroup.controllers"), "cpuset pids").unwrap();
-        assert!(!hands_on(folder.path()));
-        std::fs::write(folder.path().join("cgroup.controllers"), "cpuset memory pids").unwrap();
-        assert!(hands_on(folder.path()));
+        let with = |controllers: &str| {
+            std::fs::write(folder.path().join("cgroup.controllers"), controllers).unwrap();
+            hands_on(folder.path())
+        };
+        assert_eq!(with("cpuset pids"), None);
+        assert_eq!(with("memory pids"), Some(false));
+        assert_eq!(with("cpuset memory pids"), Some(true));
     }
 }

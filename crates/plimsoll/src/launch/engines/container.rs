@@ -18,7 +18,7 @@ use crate::launch::{LaunchOrder, Layer, Place, Usability, Vessel};
 use crate::sample::Failure;
 
 /// How long a program may take to say its version.
-pub(super) const VERSION_BOUND: Duration = Duration::from_secs(1);
+pub(super) const VERSION_BOUND: Duration = Duration::from_secs(3);
 
 /// Options that every container engine takes.
 pub(super) const NET: OptionAbout = OptionAbout {

@@ -2,6 +2,7 @@
 
 mod container;
 mod crun;
+pub mod docker;
 mod gvisor;
 pub mod native;
 pub mod qemu;
@@ -12,8 +13,14 @@ use super::Engine;
 use crate::environment::EngineAbout;
 
 /// Every engine, in the order in which `list environments` shows them. A new engine is one file and one line here.
-pub static ENGINES: &[&dyn Engine] =
-    &[&sandbox::SandboxEngine, &runc::RuncEngine, &crun::CrunEngine, &gvisor::GvisorEngine, &qemu::Qemu];
+pub static ENGINES: &[&dyn Engine] = &[
+    &sandbox::SandboxEngine,
+    &docker::Docker,
+    &runc::RuncEngine,
+    &crun::CrunEngine,
+    &gvisor::GvisorEngine,
+    &qemu::Qemu,
+];
 
 /// What each engine is, for reading names.
 #[must_use]

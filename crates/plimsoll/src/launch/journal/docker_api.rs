@@ -13,8 +13,8 @@ const ANSWER_BOUND: Duration = Duration::from_secs(30);
 const ANSWER_BYTES_MAX: u64 = 64 * 1024;
 
 /// Deletes what `target` names (a path with its query). What is not there is deleted already, and so is what belonged to
-/// a private engine whose socket is gone: its data folder is an entry of its own.
-pub(super) fn delete(socket: &Path, target: &str) -> Result<(), Failure> {
+/// a private engine of this run that is gone: its processes, cgroups and data folder are entries of their own.
+pub(super) fn delete(socket: &Path, target: &str, run: &str) -> Result<(), Failure> {
     if !socket.exists() {
         return Ok(());
     }
@@ -23,11 +23,20 @@ pub(super) fn delete(socket: &Path, target: &str) -> Result<(), Failure> {
             format!("cannot delete {target} through {} (is that Docker engine still running?)", socket.display());
         Failure::new(Cause::TearDown, format!("{what}: {error}"))
     };
-    let answer = ask(socket, target).map_err(named)?;
+    let answer = match ask(socket, target) {
+        Err(error) if is_dead(&error) && socket.to_string_lossy().contains(run) => return Ok(()),
+        answer => answer.map_err(named)?,
+    };
     match status(&answer) {
         Some(200..=299 | 304 | 404) => Ok(()),
         _ => Err(named(std::io::Error::other(answer.lines().next().unwrap_or("no answer").to_owned()))),
     }
+}
+
+/// Whether nobody listens, or whoever did is just dying.
+fn is_dead(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{BrokenPipe, ConnectionRefused, ConnectionReset};
+    matches!(error.kind(), BrokenPipe | ConnectionRefused | ConnectionReset)
 }
 
 fn ask(socket: &Path, target: &str) -> std::io::Result<String> {
@@ -60,7 +69,7 @@ mod tests {
             stream.write_all(answer.as_bytes()).unwrap();
             String::from_utf8_lossy(&request[..count]).into_owned()
         });
-        let result = delete(&socket, "/containers/plimsoll-x?force=1");
+        let result = delete(&socket, "/containers/plimsoll-x?force=1", "plimsoll-x");
         assert!(engine.join().unwrap().starts_with("DELETE /containers/plimsoll-x?force=1 HTTP/1.0\r\n"));
         result
     }
@@ -78,7 +87,17 @@ mod tests {
     }
 
     #[test]
+    fn only_an_engine_of_this_run_may_be_dead() {
+        let folder = tempfile::Builder::new().prefix("plimsoll-x").tempdir().unwrap();
+        let socket = folder.path().join("docker.sock");
+        drop(UnixListener::bind(&socket).unwrap());
+        assert_eq!(delete(&socket, "/containers/plimsoll-x-1", "plimsoll-x"), Ok(()));
+        let failure = delete(&socket, "/containers/plimsoll-y-1", "plimsoll-y").unwrap_err();
+        assert!(failure.message.contains("still running?"), "{failure}");
+    }
+
+    #[test]
     fn an_engine_whose_socket_is_gone_has_nothing_left() {
-        assert_eq!(delete(Path::new("/nonexistent/docker.sock"), "/containers/x"), Ok(()));
+        assert_eq!(delete(Path::new("/nonexistent/docker.sock"), "/containers/x", "x"), Ok(()));
     }
 }

@@ -23,26 +23,25 @@ const STACKED_MOUNTS_MAX: usize = 16;
 
 impl Resource {
     pub(super) fn undo(&self, run: &str) -> Result<(), Failure> {
-        let done =
-            match self {
-                Self::Process { pid, start_ticks } => end_process(*pid, *start_ticks),
-                Self::Cgroup { path } => ours(path, run).and_then(|()| remove_tree(path)),
-                Self::Mount { path } => ours(path, run).and_then(|()| unmount(path)),
-                Self::Directory { path } => ours(path, run).and_then(|()| remove_directory(path)),
-                Self::DockerContainer { socket, name } => named(name, run)
-                    .and_then(|()| docker_api::delete(socket, &format!("/containers/{name}?force=1&v=1"))),
-                Self::DockerImage { socket, reference } => named(reference, run)
-                    .and_then(|()| docker_api::delete(socket, &format!("/images/{reference}?force=1"))),
-                Self::OciContainer { runtime, root, id } => {
-                    named(id, run).and_then(|()| delete_container(runtime, root, id))
-                }
-                Self::Restore { argv, .. } => {
-                    let argv: Vec<&str> = argv.iter().map(String::as_str).collect();
-                    run_tool_for_its_output(&argv, TOOL_BOUND, || false).map(|_| ())
-                }
-                Self::FileContent { path, before } => restore_file(path, before),
-                Self::Link { name } => delete_link(name),
-            };
+        let done = match self {
+            Self::Process { pid, start_ticks } => end_process(*pid, *start_ticks),
+            Self::Cgroup { path } => ours(path, run).and_then(|()| remove_tree(path)),
+            Self::Mount { path } => ours(path, run).and_then(|()| unmount(path)),
+            Self::Directory { path } => ours(path, run).and_then(|()| remove_directory(path)),
+            Self::DockerContainer { socket, name } => named(name, run)
+                .and_then(|()| docker_api::delete(socket, &format!("/containers/{name}?force=1&v=1"), run)),
+            Self::DockerImage { socket, reference } => named(reference, run)
+                .and_then(|()| docker_api::delete(socket, &format!("/images/{reference}?force=1"), run)),
+            Self::OciContainer { runtime, root, id } => {
+                named(id, run).and_then(|()| delete_container(runtime, root, id))
+            }
+            Self::Restore { argv, .. } => {
+                let argv: Vec<&str> = argv.iter().map(String::as_str).collect();
+                run_tool_for_its_output(&argv, TOOL_BOUND, || false).map(|_| ())
+            }
+            Self::FileContent { path, before } => restore_file(path, before),
+            Self::Link { name } => delete_link(name),
+        };
         done.map_err(|failure| Failure::new(Cause::TearDown, format!("cannot undo {self}: {}", failure.message)))
     }
 

@@ -43,7 +43,7 @@ pub fn cache() -> PathBuf {
 ///
 /// # Errors
 /// When there is none, or the named file is no kernel image.
-pub(super) fn find(named: &str) -> Result<Kernel, Failure> {
+pub fn find(named: &str) -> Result<Kernel, Failure> {
     if !named.is_empty() {
         return named_kernel(Path::new(named));
     }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::kernel::{Kernel, cache, cached_kernels};
-use crate::launch::process::find_program;
+use crate::launch::process::{find_program, skip};
 
 /// QEMU with its tools.
 pub(super) fn qemu() -> Option<PathBuf> {
@@ -22,11 +22,7 @@ pub(super) fn kernel() -> Option<Kernel> {
     cached.map_or_else(|| fetched().map_or_else(|failure| missing(&failure.message), Some), Some)
 }
 
-/// Says why a test is skipped; fails it where the environment demands this engine.
 fn missing<T>(reason: &str) -> Option<T> {
-    let required = std::env::var("PLIMSOLL_REQUIRE").unwrap_or_default();
-    assert!(!required.split(',').any(|engine| engine == "qemu"), "PLIMSOLL_REQUIRE names qemu, and {reason}");
-    let mut stderr = std::io::stderr();
-    let _ = std::io::Write::write_all(&mut stderr, format!("skipped: {reason}\n").as_bytes());
+    skip("qemu", reason);
     None
 }

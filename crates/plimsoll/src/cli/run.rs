@@ -1,0 +1,358 @@
+//! `plimsoll run`: the spine. Wishes, plan, host, rounds, report.
+
+mod listeners;
+mod stop;
+
+use std::collections::BTreeMap;
+use std::io::{IsTerminal, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use clap::{Args, ValueEnum};
+use nix::sched::{CpuSet, sched_setaffinity};
+use nix::unistd::Pid;
+use plimsoll::analysis::{Findings, analyse};
+use plimsoll::clock::{self, RunClock};
+use plimsoll::environment::Environment;
+use plimsoll::launch::journal::Journal;
+use plimsoll::launch::{Folders, Launchpad, Limits, Place, Usability, engines};
+use plimsoll::plan::{HostNumbers, Plan, PlanError, Said, Settled, Wishes, estimate, file};
+use plimsoll::report::{self, Format as _, PlanText};
+use plimsoll::rounds::{Walk, walk};
+use plimsoll::sample::{Failure, PlanRecord, RunInfo, RunRecord, StopReason, UnusableRecord};
+use plimsoll::store::{self, Store};
+use plimsoll::{interrupt, probe};
+
+use super::exit::{self, Refusal};
+
+/// What to compare, how often, where.
+#[derive(Debug, Args)]
+pub(super) struct RunArguments {
+    /// A plan file; flags beat it
+    plan: Option<PathBuf>,
+    /// Ready-made plan (see `plimsoll list presets`)
+    #[arg(long)]
+    preset: Option<String>,
+    /// An environment, such as docker:net=host or qemu/sandbox; repeat for more
+    #[arg(short, long = "environment", value_name = "ENV")]
+    environments: Vec<String>,
+    /// Workloads or families, separated by commas
+    #[arg(short, long = "workload", value_name = "WORKLOAD,...")]
+    workloads: Vec<String>,
+    /// Blocks: fresh launches of every environment
+    #[arg(long)]
+    blocks: Option<u64>,
+    /// Go on until every interval is this narrow, such as 1%
+    #[arg(long)]
+    precision: Option<String>,
+    /// Start no new block after this time, such as 10m
+    #[arg(long)]
+    time: Option<String>,
+    /// Seed of every order; drawn and printed if absent
+    #[arg(long)]
+    seed: Option<u64>,
+    /// CPUs of the environments, such as 1,3-5
+    #[arg(long)]
+    cpus: Option<String>,
+    /// Memory limit of an environment, such as 1GiB
+    #[arg(long)]
+    memory: Option<String>,
+    /// Directory on the disk under test
+    #[arg(long, value_name = "DIR")]
+    data: Option<String>,
+    /// The run file to write
+    #[arg(short, long, value_name = "RUN.sqlite")]
+    output: Option<PathBuf>,
+    /// What is printed at the end
+    #[arg(long, value_enum, default_value = "text")]
+    format: RunFormat,
+    /// Install what is missing first (asks, unless --yes)
+    #[arg(long)]
+    setup: bool,
+    /// Answer yes to every question
+    #[arg(long)]
+    yes: bool,
+    /// Show the plan and start nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// No progress, only the result
+    #[arg(long)]
+    quiet: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum RunFormat {
+    Text,
+    Json,
+    Markdown,
+}
+
+impl RunFormat {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Json => "json",
+            Self::Markdown => "markdown",
+        }
+    }
+}
+
+pub(super) fn run(arguments: RunArguments) -> Result<u8> {
+    interrupt::listen().context("cannot listen for Ctrl-C")?;
+    let plan = plan(&arguments)?;
+    if arguments.setup && !arguments.dry_run {
+        super::setup::for_plan(&plan, arguments.yes)?;
+    }
+    let examined = Examined::of(&plan);
+    let seed = plan.seed().unwrap_or_else(new_seed);
+    let data = data_folder(plan.data());
+    let settled = plan.settle(&host_numbers(&plan, &data), examined.unusable.clone(), seed).map_err(refused)?;
+    announce(&settled, &examined, arguments.quiet)?;
+    if arguments.dry_run {
+        return Ok(exit::DONE);
+    }
+    let output = Output::named(arguments.output.clone())?;
+    let (record, reason) = measure(&settled, &examined, &output, &data, arguments.quiet)?;
+    let findings = analyse(&record);
+    say(&findings, &record, &output, arguments.format)?;
+    Ok(code(&plan, &record, reason))
+}
+
+/// Flags over the file over the preset, checked.
+fn plan(arguments: &RunArguments) -> Result<Plan> {
+    let written = match &arguments.plan {
+        Some(path) => {
+            let text = std::fs::read_to_string(path)
+                .map_err(|error| Refusal::usage(format!("cannot read the plan {}: {error}", path.display())))?;
+            file::read(&path.display().to_string(), &text).map_err(refused)?
+        }
+        None => Wishes::default(),
+    };
+    Ok(Plan::check(flags(arguments).or(written), &engines::abouts()).map_err(refused)?)
+}
+
+fn flags(arguments: &RunArguments) -> Wishes {
+    let all = |values: &[String], at: &str| values.iter().map(|value| Said::new(value.clone(), at)).collect();
+    let text = |value: &Option<String>, at: &str| value.clone().map(|value| Said::new(value, at));
+    Wishes {
+        preset: text(&arguments.preset, "--preset"),
+        environments: all(&arguments.environments, "-e"),
+        workloads: all(&arguments.workloads, "-w"),
+        blocks: arguments.blocks.map(|blocks| Said::new(blocks, "--blocks")),
+        precision: text(&arguments.precision, "--precision"),
+        time: text(&arguments.time, "--time"),
+        seed: arguments.seed.map(|seed| Said::new(seed, "--seed")),
+        cpus: text(&arguments.cpus, "--cpus"),
+        memory: text(&arguments.memory, "--memory"),
+        data: text(&arguments.data, "--data"),
+        ..Wishes::default()
+    }
+}
+
+fn refused(errors: Vec<PlanError>) -> Refusal {
+    let lines: Vec<String> = errors.iter().map(|error| format!("\n  {error}")).collect();
+    Refusal::usage(format!("the plan cannot be run; nothing was started{}", lines.concat()))
+}
+
+/// What the engines said of this host.
+struct Examined {
+    unusable: Vec<UnusableRecord>,
+    labels: BTreeMap<String, Vec<String>>,
+}
+
+impl Examined {
+    fn of(plan: &Plan) -> Self {
+        let environments: Vec<Environment> =
+            plan.environments().iter().map(|planned| planned.environment.clone()).collect();
+        let mut examined = Self { unusable: Vec::new(), labels: BTreeMap::new() };
+        for (planned, report) in plan.environments().iter().zip(probe::examine(&environments)) {
+            match report.usability {
+                Usability::Usable { labels, .. } => {
+                    examined.labels.insert(report.name, labels);
+                }
+                Usability::Unusable { why, remedy } => examined.unusable.push(UnusableRecord {
+                    environment: report.name,
+                    why,
+                    remedy,
+                    asked_by_name: planned.by_name,
+                }),
+            }
+        }
+        examined
+    }
+
+    fn is_emulated(&self, environment: &Environment) -> bool {
+        self.labels.get(environment.name()).is_some_and(|labels| labels.iter().any(|label| label == "emulated"))
+    }
+}
+
+fn host_numbers(plan: &Plan, data: &Path) -> HostNumbers {
+    let split = probe::split_cpus(plan.cpus());
+    HostNumbers {
+        shared_cpu: split.shared,
+        cpus: split.environments,
+        memory_available_bytes: probe::memory_available_bytes().unwrap_or(0),
+        disk_free_bytes: probe::disk_free_bytes(data).unwrap_or(0),
+        cache_bytes: probe::cache_bytes_last_level().unwrap_or(32 << 20),
+    }
+}
+
+/// Where environments keep their data: as the user says, else /var/tmp, which lies on a disk where /tmp may not.
+fn data_folder(asked: Option<&Path>) -> PathBuf {
+    asked.map_or_else(|| PathBuf::from("/var/tmp"), Path::to_owned)
+}
+
+fn announce(settled: &Settled, examined: &Examined, quiet: bool) -> Result<()> {
+    let seconds = estimate::seconds(settled, &|environment| examined.is_emulated(environment));
+    if quiet {
+        return Ok(());
+    }
+    let resolution = resolution(&settled.record);
+    let text = PlanText {
+        estimate_seconds: Some(seconds),
+        resolution: &resolution,
+        width: super::report::width(),
+        colour: std::io::stderr().is_terminal(),
+    };
+    report::write_plan(&settled.record, &text, &mut std::io::stderr().lock())?;
+    Ok(())
+}
+
+/// What so many blocks can resolve, before anything is known of this host's noise.
+fn resolution(plan: &PlanRecord) -> String {
+    if let Some(precision) = plan.precision {
+        return format!("Stops when every 95 % interval is within {:.2} % of its middle.", precision * 100.0);
+    }
+    let mde = |sd: f64| plimsoll_stats::minimum_detectable_effect(sd, plan.blocks as usize, 0.05).map(f64::exp_m1);
+    match (mde(0.005), mde(0.03)) {
+        (Some(low), Some(high)) => format!(
+            "{} blocks find single costs from about {:.1} % on a quiet host (launches differ by 0.5 %) and {:.0} % on a \
+             noisy one (3 %), before allowing for the number of comparisons.",
+            plan.blocks,
+            low * 100.0,
+            high * 100.0
+        ),
+        _ => "Too few blocks for intervals: values only.".to_owned(),
+    }
+}
+
+/// The files that a run leaves.
+struct Output {
+    run_file: PathBuf,
+    page: PathBuf,
+    id: String,
+}
+
+impl Output {
+    fn named(asked: Option<PathBuf>) -> Result<Self> {
+        let id = format!("{:08x}", new_seed() as u32);
+        let run_file = asked.unwrap_or_else(|| PathBuf::from(format!("plimsoll-{id}.sqlite")));
+        if run_file.exists() {
+            return Err(Refusal::usage(format!("{} exists; name another file with -o", run_file.display())).into());
+        }
+        Ok(Self { page: run_file.with_extension("html"), run_file, id })
+    }
+}
+
+/// Opens the host, walks the rounds, closes the host again whatever happened, and loads what was recorded.
+fn measure(
+    settled: &Settled,
+    examined: &Examined,
+    output: &Output,
+    data: &Path,
+    quiet: bool,
+) -> Result<(RunRecord, StopReason)> {
+    let info = RunInfo {
+        id: output.id.clone(),
+        started: clock::rfc3339(clock::unix_seconds()),
+        plimsoll: env!("CARGO_PKG_VERSION").to_owned(),
+        stopped_because: None,
+    };
+    let host = probe::describe_host();
+    let mut store = Store::create(&output.run_file, &info, &settled.record, &host)?;
+    let place = Arc::new(open_place(&output.id, data)?);
+    stay_on_the_harness_cpus(settled);
+    let walked = walk_rounds(settled, examined, &place, &mut store, &info, quiet);
+    let cleaned = place.close();
+    drop(store);
+    let reason = walked?;
+    cleaned.context("something of the run is still on this host; `plimsoll clean` tries again")?;
+    Ok((store::load(&output.run_file)?, reason))
+}
+
+/// Everything of the run carries its name; the agent's executable lies beside the data, since /run may be `noexec`.
+fn open_place(id: &str, data: &Path) -> Result<Place, Failure> {
+    let folders = Folders { journals: Journal::directory(), scratch_in: data.to_owned(), data_in: data.to_owned() };
+    Place::open(&format!("plimsoll-{id}"), &folders, Path::new("/proc/self/exe"), interrupt::requested)
+}
+
+fn walk_rounds(
+    settled: &Settled,
+    examined: &Examined,
+    place: &Arc<Place>,
+    store: &mut Store,
+    info: &RunInfo,
+    quiet: bool,
+) -> Result<StopReason> {
+    let limits = Limits { cpus: settled.record.cpus.clone(), memory_bytes: settled.record.memory_bytes };
+    let mut launchpad =
+        Launchpad::open(Arc::clone(place), &settled.environments, limits, settled.record.steal_share_max)?;
+    let mut so_far = listeners::SoFar::new(info, &settled.record);
+    let seconds = estimate::seconds(settled, &|environment| examined.is_emulated(environment));
+    let mut live = listeners::progress(&settled.record, so_far.clone(), seconds, quiet);
+    let mut stop = stop::Stop::new(&settled.record, so_far.clone());
+    let walked = walk(Walk {
+        design: &settled.design,
+        launcher: &mut launchpad,
+        listeners: vec![store, &mut so_far, &mut live],
+        stop: &mut stop,
+        clock: RunClock::start(),
+        interrupted: interrupt::requested,
+    });
+    let closed = launchpad.close();
+    let reason = walked?;
+    closed?;
+    Ok(reason)
+}
+
+/// The harness keeps off the environments' CPUs; where that is refused the plan's `shared cpu` says so already.
+fn stay_on_the_harness_cpus(settled: &Settled) {
+    if !settled.record.shared_cpu {
+        let mut mine = CpuSet::new();
+        let harness = probe::split_cpus(Some(&settled.record.cpus)).harness;
+        let all_set = harness.iter().all(|cpu| mine.set(*cpu as usize).is_ok());
+        let _ = all_set && sched_setaffinity(Pid::this(), &mine).is_ok();
+    }
+}
+
+fn say(findings: &Findings, record: &RunRecord, output: &Output, format: RunFormat) -> Result<()> {
+    let mut page = Vec::new();
+    report::Html.write(findings, record, &mut page)?;
+    std::fs::write(&output.page, page).with_context(|| format!("cannot write {}", output.page.display()))?;
+    let mut stdout = std::io::stdout().lock();
+    super::report::print(format.name(), findings, record, &mut stdout, std::io::stdout().is_terminal())?;
+    if format == RunFormat::Text {
+        writeln!(stdout, "\nrun file  {}\npage      {}", output.run_file.display(), output.page.display())?;
+    }
+    Ok(())
+}
+
+fn code(plan: &Plan, record: &RunRecord, reason: StopReason) -> u8 {
+    let asked_for_more = plan.environments().len() > 1;
+    if reason == StopReason::Interrupted {
+        exit::INTERRUPTED
+    } else if asked_for_more && record.plan.environments.len() == 1 {
+        exit::HOST
+    } else if !record.mishaps.is_empty() || record.plan.unusable.iter().any(|other| other.asked_by_name) {
+        exit::MISHAPS
+    } else {
+        exit::DONE
+    }
+}
+
+/// A number that nobody chose; it is stored and printed, so the run can be repeated.
+fn new_seed() -> u64 {
+    use std::hash::{BuildHasher, Hasher};
+    std::collections::hash_map::RandomState::new().build_hasher().finish()
+}

@@ -1,0 +1,192 @@
+//! A live connection to an agent: asks, waits with a bound, checks what comes back, and knows why when nothing does.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use plimsoll_protocol::{
+    FrameError, NestOrder, Observation, Reply, Request, SliceOrder, WorkloadOrder, read_frame, write_frame,
+};
+
+use super::Vessel;
+use super::clocks::Clocks;
+use crate::clock;
+use crate::evidence::{StealMeter, StealReading};
+use crate::rounds::{Session, Slice};
+use crate::sample::{Cause, Failure};
+
+/// From the request to the first answer of an agent; an emulated guest on a busy host needs most of it.
+const READY_WAIT: Duration = Duration::from_secs(120);
+/// Making and verifying a workload's data.
+const PREPARE_WAIT: Duration = Duration::from_secs(180);
+/// What a slice may take beside its own time: a unit that is slow under emulation, and verification.
+const SLICE_WAIT: Duration = Duration::from_secs(120);
+/// Everything else.
+const ANSWER_WAIT: Duration = Duration::from_secs(30);
+/// How long an agent may take to say goodbye; then it is ended.
+const GOODBYE_WAIT: Duration = Duration::from_secs(2);
+/// The real session over a vessel.
+pub(super) struct LiveSession {
+    vessel: Box<dyn Vessel>,
+    data_dir: String,
+    /// `None` where the host's counters cannot be read; then no slice is spoiled and no row is written.
+    meter: Option<StealMeter>,
+    steal_share_max: f64,
+    clocks: Clocks,
+    parked: bool,
+    gone: bool,
+}
+
+impl LiveSession {
+    pub(super) fn new(vessel: Box<dyn Vessel>, cpus: &[u32], steal_share_max: f64) -> Self {
+        let data_dir = vessel.data_dir();
+        let meter = StealMeter::open(cpus).ok();
+        Self { vessel, data_dir, meter, steal_share_max, clocks: Clocks::default(), parked: false, gone: false }
+    }
+
+    pub(super) fn vessel(&self) -> &dyn Vessel {
+        self.vessel.as_ref()
+    }
+
+    /// The first thing ever said.
+    pub(super) fn hello(&mut self) -> Result<(), Failure> {
+        match self.ask(&Request::Hello, READY_WAIT)? {
+            Reply::Hello(_) => Ok(()),
+            other => Err(unexpected("hello", &other)),
+        }
+    }
+
+    /// Has the agent start further layers inside; whoever answers from then on is the agent in the innermost. Returns
+    /// the facts of the inner launch.
+    pub(super) fn nest(&mut self, order: NestOrder) -> Result<BTreeMap<String, String>, Failure> {
+        match self.ask(&Request::Nest(order), READY_WAIT)? {
+            Reply::Nested { facts, data_dir } => {
+                self.data_dir = data_dir;
+                Ok(facts)
+            }
+            other => Err(unexpected("nest", &other)),
+        }
+    }
+
+    pub(super) fn observe(&mut self) -> Result<Observation, Failure> {
+        match self.ask(&Request::Observe { data_dir: self.data_dir.clone() }, ANSWER_WAIT)? {
+            Reply::Observation(observation) => Ok(*observation),
+            other => Err(unexpected("observe", &other)),
+        }
+    }
+
+    fn ask(&mut self, request: &Request, wait: Duration) -> Result<Reply, Failure> {
+        let wire = self.vessel.wire();
+        wire.allow(Some(wait));
+        let asked = write_frame(wire, request).and_then(|()| read_frame::<Reply>(wire));
+        let reply = asked.map_err(|error| self.explain(&error, wait))?;
+        reply.check().map_err(|error| Failure::new(Cause::Protocol, error.to_string()))?;
+        match reply {
+            Reply::Failed { cause, message } => Err(Failure::new(cause, message)),
+            reply => Ok(reply),
+        }
+    }
+
+    /// Why there is no answer, as far as the host can tell.
+    fn explain(&mut self, error: &FrameError, wait: Duration) -> Failure {
+        let kind = if let FrameError::Stream(error) = error { Some(error.kind()) } else { None };
+        if kind == Some(std::io::ErrorKind::ConnectionAborted) {
+            return Failure::new(Cause::Interrupted, "stopped by the user");
+        }
+        let diagnosis = self.vessel.diagnose();
+        let cause = match (diagnosis.out_of_memory, error, kind) {
+            (true, ..) => Cause::OutOfMemory,
+            (_, _, Some(std::io::ErrorKind::TimedOut)) => Cause::Timeout,
+            (_, FrameError::Closed | FrameError::Stream(_), _) => Cause::Died,
+            _ => Cause::Protocol,
+        };
+        let what = match cause {
+            Cause::OutOfMemory => "killed for want of memory; raise --memory".to_owned(),
+            Cause::Timeout => format!("no answer within {} s", wait.as_secs()),
+            Cause::Died => "the agent ended".to_owned(),
+            _ => error.to_string(),
+        };
+        let words = diagnosis.words.trim();
+        Failure::new(cause, if words.is_empty() { what } else { format!("{what}; {words}") })
+    }
+}
+
+impl Session for LiveSession {
+    fn prepare(&mut self, order: &WorkloadOrder) -> Result<(), Failure> {
+        let order = WorkloadOrder { data_dir: self.data_dir.clone(), ..order.clone() };
+        match self.ask(&Request::Prepare(order), PREPARE_WAIT)? {
+            Reply::Prepared => Ok(()),
+            other => Err(unexpected("prepare", &other)),
+        }
+    }
+
+    fn slice(&mut self, lead_in: Duration, slice_min: Duration) -> Result<Slice, Failure> {
+        let order = SliceOrder { lead_in_ns: lead_in.as_nanos() as u64, slice_ns_min: slice_min.as_nanos() as u64 };
+        if let Some(meter) = &mut self.meter {
+            meter.start();
+        }
+        let started = clock::now();
+        let reply = self.ask(&Request::Slice(order), SLICE_WAIT + lead_in + slice_min)?;
+        let seconds_outside = started.elapsed().as_secs_f64();
+        let counted = self.meter.as_mut().and_then(StealMeter::end);
+        let Reply::Slice(report) = reply else { return Err(unexpected("slice", &reply)) };
+        self.clocks.compare(&report, seconds_outside)?;
+        Ok(Slice {
+            work: report.work,
+            seconds_inside: report.seconds,
+            seconds_outside,
+            histograms: report.histograms,
+            evidence_inside: report.evidence,
+            spoiled: counted.as_ref().and_then(|counted| stolen(counted, self.steal_share_max)),
+            evidence_host: counted.map(|counted| counted.evidence).unwrap_or_default(),
+        })
+    }
+
+    fn clean_up(&mut self) -> Result<(), Failure> {
+        match self.ask(&Request::CleanUp, ANSWER_WAIT)? {
+            Reply::CleanedUp => Ok(()),
+            other => Err(unexpected("clean up", &other)),
+        }
+    }
+
+    fn park(&mut self) -> Result<(), Failure> {
+        self.vessel.park()?;
+        self.parked = true;
+        Ok(())
+    }
+
+    fn resume(&mut self) -> Result<(), Failure> {
+        self.vessel.resume()?;
+        self.parked = false;
+        Ok(())
+    }
+
+    fn shut_down(&mut self) -> Result<(), Failure> {
+        if std::mem::replace(&mut self.gone, true) {
+            return Ok(());
+        }
+        let awake = !self.parked || self.vessel.resume().is_ok();
+        if awake {
+            let wire = self.vessel.wire();
+            wire.allow(Some(GOODBYE_WAIT));
+            let _ = write_frame(wire, &Request::ShutDown).and_then(|()| read_frame::<Reply>(wire));
+        }
+        self.vessel.tear_down()
+    }
+}
+
+impl Drop for LiveSession {
+    fn drop(&mut self) {
+        let _ = self.shut_down();
+    }
+}
+
+/// The rule that spoils a slice: fixed in the plan before the run, the same for every environment.
+fn stolen(counted: &StealReading, share_max: f64) -> Option<String> {
+    let share = counted.stolen_share;
+    (share > share_max).then(|| format!("the hypervisor gave {:.0} % of the CPUs' time to others", share * 100.0))
+}
+
+fn unexpected(asked: &str, got: &Reply) -> Failure {
+    let got: String = format!("{got:?}").chars().take(120).collect();
+    Failure::new(Cause::Protocol, format!("asked to {asked}, the agent answered {got}"))
+}

@@ -1,0 +1,62 @@
+//! Ready-made wishes, by name.
+
+use super::wishes::{Said, Wishes};
+
+/// A preset, as data.
+#[derive(Debug)]
+pub struct Preset {
+    /// Its name.
+    pub name: &'static str,
+    /// One line for `list presets`.
+    pub summary: &'static str,
+    /// Its environments.
+    pub environments: &'static [&'static str],
+    /// Its workloads or families.
+    pub workloads: &'static [&'static str],
+    /// Its blocks.
+    pub blocks: u64,
+    /// Measured slices per launch and workload.
+    pub slices: u64,
+}
+
+/// Every preset; a new one is one entry here.
+pub const PRESETS: &[Preset] = &[
+    Preset {
+        name: "quick",
+        summary: "a first answer in about two minutes: one workload per family",
+        environments: &["native", "sandbox", "docker", "gvisor", "qemu", "qemu/sandbox"],
+        workloads: &["cpu.lzma", "mem.triad", "kernel.syscall", "disk.randread", "start.ready"],
+        blocks: 5,
+        slices: 2,
+    },
+    Preset {
+        name: "standard",
+        summary: "every engine and every workload, ten blocks: narrower intervals, about ten minutes",
+        environments: &["native", "sandbox", "docker", "runc", "crun", "gvisor", "qemu", "qemu/sandbox"],
+        workloads: &["cpu", "mem", "kernel", "disk", "start"],
+        blocks: 10,
+        slices: 4,
+    },
+];
+
+/// The preset of this name.
+#[must_use]
+pub fn find(name: &str) -> Option<&'static Preset> {
+    PRESETS.iter().find(|preset| preset.name == name)
+}
+
+impl Preset {
+    /// The preset as wishes.
+    #[must_use]
+    pub fn wishes(&self) -> Wishes {
+        let at = format!("preset {}", self.name);
+        let said = |words: &[&str]| words.iter().map(|word| Said::new((*word).to_owned(), at.clone())).collect();
+        Wishes {
+            environments: said(self.environments),
+            workloads: said(self.workloads),
+            blocks: Some(Said::new(self.blocks, at.clone())),
+            slices: Some(Said::new(self.slices, at.clone())),
+            ..Wishes::default()
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! A checked plan, settled on this host's numbers: sizes, groups, memory. Pure: the numbers are handed in.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use plimsoll_agent::workload::{About, MeasuredBy, MetricKind, Room, Workload};
+use plimsoll_protocol::{Parameters, WorkloadOrder};
+
+use super::{Plan, PlanError};
+use crate::environment::Environment;
+use crate::rounds::{Design, WorkloadDesign};
+use crate::sample::{Arm, MetricKindRecord, MetricRecord, PlanRecord, UnusableRecord, WorkloadRecord};
+
+/// Untimed lead-in of every slice: rewarms caches after parking.
+const LEAD_IN: Duration = Duration::from_millis(20);
+/// Share of the memory and the disk that the environments alive at once may take together.
+const HOST_SHARE_MAX: f64 = 0.6;
+/// What a virtual machine takes on top of its guest's memory: QEMU's own heap, translated code, device buffers.
+pub(super) const VM_OVERHEAD_BYTES: u64 = 512 << 20;
+/// Share of stolen CPU time above which a slice is spoiled. The kernel counts in ticks of 10 ms: in a slice of 0.2 s on
+/// one CPU a single tick reads as 5 %, so this is the smallest share that more than one tick must have caused.
+const STEAL_SHARE_MAX: f64 = 0.06;
+const MEMORY_BYTES_DEFAULT: u64 = 1 << 30;
+/// STREAM wants three arrays of four times the last-level cache each, and they may fill half of the memory.
+const MEMORY_PER_CACHE_BYTE: u64 = 24;
+const MEMORY_STEP_BYTES: u64 = 256 << 20;
+
+/// What a plan must know of the host.
+#[derive(Debug, Clone)]
+pub struct HostNumbers {
+    /// CPUs for the environments.
+    pub cpus: Vec<u32>,
+    /// Whether the harness has no CPU of its own.
+    pub shared_cpu: bool,
+    /// Memory that could be used now, bytes.
+    pub memory_available_bytes: u64,
+    /// Free room on the disk under test, bytes.
+    pub disk_free_bytes: u64,
+    /// Last-level cache, bytes.
+    pub cache_bytes: u64,
+}
+
+/// A plan with every number fixed.
+#[derive(Debug)]
+pub struct Settled {
+    /// What is stored.
+    pub record: PlanRecord,
+    /// What is walked.
+    pub design: Design,
+    /// The environments that take part, in the record's order, `native` first.
+    pub environments: Vec<Environment>,
+}
+
+impl Plan {
+    /// Fixes sizes and groups. `unusable` are the environments that this host cannot run: they are left out.
+    ///
+    /// # Errors
+    /// One error per workload that the host or the limits cannot hold.
+    pub fn settle(
+        &self,
+        host: &HostNumbers,
+        unusable: Vec<UnusableRecord>,
+        seed: u64,
+    ) -> Result<Settled, Vec<PlanError>> {
+        let environments: Vec<Environment> = self
+            .environments
+            .iter()
+            .map(|planned| planned.environment.clone())
+            .filter(|environment| unusable.iter().all(|other| other.environment != environment.name()))
+            .collect();
+        let memory_bytes = self.memory_bytes.unwrap_or_else(|| default_memory(host.cache_bytes));
+        let groups = groups(&environments, memory_bytes, host.memory_available_bytes);
+        let arms_max = groups.iter().map(Vec::len).max().unwrap_or(1) as u64 + 1;
+        let room = Room {
+            cpus: host.cpus.len() as u32,
+            memory_bytes,
+            disk_bytes: (host.disk_free_bytes as f64 * HOST_SHARE_MAX) as u64 / arms_max,
+            cache_bytes: host.cache_bytes,
+        };
+        let sized = self.sized(&room)?;
+        Ok(Settled {
+            design: self.design(&sized, &groups, seed),
+            record: self.record(host, &environments, unusable, &sized, groups, memory_bytes, seed),
+            environments,
+        })
+    }
+
+    fn sized(&self, room: &Room) -> Result<Vec<(&'static dyn Workload, Parameters)>, Vec<PlanError>> {
+        let mut errors = Vec::new();
+        let mut sized = Vec::new();
+        for workload in &self.workloads {
+            let name = workload.about().name;
+            match workload.size(room) {
+                Ok(mut parameters) => {
+                    let written = self.parameters.get(name).cloned().unwrap_or_default();
+                    parameters.0.extend(written.0);
+                    sized.push((*workload, parameters));
+                }
+                Err(message) => errors.push(PlanError { at: format!("workload {name}"), message }),
+            }
+        }
+        if errors.is_empty() { Ok(sized) } else { Err(errors) }
+    }
+
+    fn design(&self, sized: &[(&'static dyn Workload, Parameters)], groups: &[Vec<u32>], seed: u64) -> Design {
+        let sliced = sized.iter().filter(|(workload, _)| workload.about().measured_by == MeasuredBy::Slices);
+        Design {
+            seed,
+            groups: groups.iter().map(|group| arms(group)).collect(),
+            workloads: sliced
+                .map(|(workload, parameters)| workload_design(workload.about(), parameters, seed))
+                .collect(),
+            blocks: self.blocks,
+            slices: self.slices,
+            lead_in: LEAD_IN,
+            slice_min: self.slice_min,
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "every argument is one part of the record, and the record is flat")]
+    fn record(
+        &self,
+        host: &HostNumbers,
+        environments: &[Environment],
+        unusable: Vec<UnusableRecord>,
+        sized: &[(&'static dyn Workload, Parameters)],
+        groups: Vec<Vec<u32>>,
+        memory_bytes: u64,
+        seed: u64,
+    ) -> PlanRecord {
+        PlanRecord {
+            environments: environments.iter().map(|environment| environment.name().to_owned()).collect(),
+            unusable,
+            workloads: sized
+                .iter()
+                .map(|(workload, parameters)| workload_record(workload.about(), parameters))
+                .collect(),
+            groups,
+            preset: self.preset.clone(),
+            seed,
+            blocks: self.blocks,
+            slices: self.slices,
+            slice_ns_min: self.slice_min.as_nanos() as u64,
+            lead_in_ns: LEAD_IN.as_nanos() as u64,
+            precision: self.precision,
+            time_limit_seconds: self.time.map(|time| time.as_secs_f64()),
+            margin: self.margin,
+            cpus: host.cpus.clone(),
+            shared_cpu: host.shared_cpu,
+            memory_bytes,
+            steal_share_max: STEAL_SHARE_MAX,
+        }
+    }
+}
+
+fn default_memory(cache_bytes: u64) -> u64 {
+    (cache_bytes * MEMORY_PER_CACHE_BYTE).next_multiple_of(MEMORY_STEP_BYTES).max(MEMORY_BYTES_DEFAULT)
+}
+
+/// Which environments are alive together: as many as their memory allows, each group with room for two natives.
+fn groups(environments: &[Environment], memory_bytes: u64, available_bytes: u64) -> Vec<Vec<u32>> {
+    let budget = (available_bytes as f64 * HOST_SHARE_MAX) as u64;
+    let natives = 2 * memory_bytes;
+    let mut groups: Vec<Vec<u32>> = Vec::new();
+    let mut left = 0;
+    for (position, environment) in (0..).zip(environments).skip(1) {
+        let machine = environment.stack().first().is_some_and(|layer| layer.engine.virtual_machine);
+        let need = memory_bytes + if machine { VM_OVERHEAD_BYTES } else { 0 };
+        match groups.last_mut() {
+            Some(group) if need <= left => {
+                group.push(position);
+                left -= need;
+            }
+            _ => {
+                groups.push(vec![0, position]);
+                left = budget.saturating_sub(natives + need);
+            }
+        }
+    }
+    if groups.is_empty() { vec![vec![0]] } else { groups }
+}
+
+fn arms(group: &[u32]) -> Vec<Arm> {
+    let mut arms = vec![Arm { environment: 0, replica: 1 }, Arm { environment: 0, replica: 2 }];
+    arms.extend(group.iter().skip(1).map(|environment| Arm { environment: *environment, replica: 1 }));
+    arms
+}
+
+fn workload_design(about: &About, parameters: &Parameters, seed: u64) -> WorkloadDesign {
+    let order =
+        WorkloadOrder { name: about.name.to_owned(), parameters: parameters.clone(), data_dir: String::new(), seed };
+    WorkloadDesign { order, warm_up: about.warm_up }
+}
+
+fn workload_record(about: &About, parameters: &Parameters) -> WorkloadRecord {
+    let parameters: BTreeMap<String, String> =
+        parameters.0.iter().map(|(name, value)| (name.clone(), value.to_string())).collect();
+    let metrics = about.metrics.iter().map(|metric| MetricRecord {
+        name: metric.name.to_owned(),
+        unit: metric.unit.to_owned(),
+        kind: match metric.kind {
+            MetricKind::Rate => MetricKindRecord::Rate,
+            MetricKind::Time => MetricKindRecord::Time,
+            MetricKind::Percentile(histogram, p) => MetricKindRecord::Percentile { histogram: histogram.to_owned(), p },
+        },
+        headline: metric.headline,
+    });
+    WorkloadRecord {
+        name: about.name.to_owned(),
+        parameters,
+        work: about.work.to_owned(),
+        measured_by: match about.measured_by {
+            MeasuredBy::Slices => "slices",
+            MeasuredBy::Launch => "launch",
+        }
+        .to_owned(),
+        metrics: metrics.collect(),
+    }
+}

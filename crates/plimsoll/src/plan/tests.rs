@@ -1,0 +1,164 @@
+//! Plans that are right, and everything that is wrong with those that are not.
+
+use super::*;
+use crate::environment::{OptionAbout, Values};
+use crate::sample::Arm;
+
+static BOX: EngineAbout = EngineAbout {
+    name: "sandbox",
+    summary: "",
+    needs: "",
+    virtual_machine: false,
+    nests_in_guest: true,
+    options: &[OptionAbout { key: "net", values: Values::OneOf(&["none", "host"]), default: "none", meaning: "" }],
+};
+static OTHER: EngineAbout =
+    EngineAbout { name: "docker", summary: "", needs: "", virtual_machine: false, nests_in_guest: false, options: &[] };
+static GVISOR: EngineAbout =
+    EngineAbout { name: "gvisor", summary: "", needs: "", virtual_machine: false, nests_in_guest: false, options: &[] };
+static VM: EngineAbout =
+    EngineAbout { name: "qemu", summary: "", needs: "", virtual_machine: true, nests_in_guest: false, options: &[] };
+
+fn check(wishes: Wishes) -> Result<Plan, Vec<String>> {
+    Plan::check(wishes, &[&BOX, &OTHER, &GVISOR, &VM])
+        .map_err(|errors| errors.iter().map(ToString::to_string).collect())
+}
+
+fn said(words: &[&str]) -> Vec<Said<String>> {
+    words.iter().map(|word| Said::new((*word).to_owned(), "-e")).collect()
+}
+
+fn host() -> HostNumbers {
+    HostNumbers {
+        cpus: vec![1],
+        shared_cpu: false,
+        memory_available_bytes: 24 << 30,
+        disk_free_bytes: 80 << 30,
+        cache_bytes: 36 << 20,
+    }
+}
+
+#[test]
+fn no_wishes_are_the_quick_preset() {
+    let plan = check(Wishes::default()).unwrap();
+    assert_eq!(plan.preset.as_deref(), Some("quick"));
+    let names: Vec<&str> = plan.environments.iter().map(|planned| planned.environment.name()).collect();
+    assert_eq!(names, ["native", "sandbox", "docker", "gvisor", "qemu", "qemu/sandbox"]);
+    assert!(plan.environments.iter().all(|planned| !planned.by_name));
+    assert!(plan.blocks >= 5);
+}
+
+#[test]
+fn native_is_always_first_and_never_twice() {
+    let plan = check(Wishes { environments: said(&["sandbox", "native"]), ..Wishes::default() }).unwrap();
+    let names: Vec<&str> = plan.environments.iter().map(|planned| planned.environment.name()).collect();
+    assert_eq!(names, ["native", "sandbox"]);
+}
+
+#[test]
+fn a_family_stands_for_its_workloads_in_the_table_order() {
+    let plan = check(Wishes { workloads: said(&["start,cpu", "cpu.lzma"]), ..Wishes::default() }).unwrap();
+    let names: Vec<&str> = plan.workloads.iter().map(|workload| workload.about().name).collect();
+    assert_eq!(names, ["cpu.lzma", "start.ready"]);
+}
+
+#[test]
+fn everything_that_is_wrong_is_said_at_once_and_with_its_place() {
+    let wishes = Wishes {
+        environments: said(&["sandbx", "sandbox:net=hosts", "qemu", "qemu"]),
+        workloads: vec![Said::new("cpu.lzna,disk".into(), "-w")],
+        blocks: Some(Said::new(0, "plan.toml line 2")),
+        precision: Some(Said::new("1".into(), "--precision")),
+        memory: Some(Said::new("1MiB".into(), "--memory")),
+        cpus: Some(Said::new("5-3".into(), "--cpus")),
+        ..Wishes::default()
+    };
+    assert_eq!(
+        check(wishes).unwrap_err(),
+        [
+            "--precision: `1` is no percentage; write it like 1%",
+            "-e: environment `sandbx`: unknown layer `sandbx`; did you mean `sandbox`?",
+            "-e: environment `sandbox:net=hosts`: `net=hosts`; did you mean `host`?",
+            "-e: environment `qemu` is named twice",
+            "-w: unknown workload `cpu.lzna`; did you mean `cpu.lzma`?",
+            "plan.toml line 2: must be between 1 and 1000",
+            "--cpus: `5-3` is no list of CPUs; write it like 1,3-5",
+            "--memory: must be at least 64MiB",
+        ]
+    );
+}
+
+#[test]
+fn a_preset_that_does_not_exist_is_suggested() {
+    let wishes = Wishes { preset: Some(Said::new("quik".into(), "--preset")), ..Wishes::default() };
+    assert_eq!(check(wishes).unwrap_err(), ["--preset: unknown preset `quik`; did you mean `quick`?"]);
+}
+
+#[test]
+fn a_flag_beats_the_file_and_the_file_beats_the_preset() {
+    let file = file::read("p", "blocks = 7\nslices = 9\n").unwrap();
+    let flags = Wishes { blocks: Some(Said::new(8, "--blocks")), ..Wishes::default() };
+    let plan = check(flags.or(file)).unwrap();
+    assert_eq!((plan.blocks, plan.slices), (8, 9));
+}
+
+#[test]
+fn a_run_for_precision_is_not_cut_at_the_presets_blocks() {
+    let wishes = Wishes { precision: Some(Said::new("1%".into(), "--precision")), ..Wishes::default() };
+    assert!(check(wishes).unwrap().blocks > 10);
+}
+
+#[test]
+fn an_unknown_parameter_or_one_out_of_range_is_refused() {
+    let file = file::read("p", "[parameters.\"cpu.lzma\"]\ninput_byte = 5\nthreads = 999999\n").unwrap();
+    let errors = check(file).unwrap_err();
+    assert_eq!(errors.len(), 2, "{errors:?}");
+}
+
+#[test]
+fn what_does_not_fit_at_once_is_split_into_groups_with_two_natives_each() {
+    let plan = check(Wishes::default()).unwrap();
+    let roomy = plan.settle(&host(), Vec::new(), 1).unwrap();
+    assert_eq!(roomy.record.groups, [[0, 1, 2, 3, 4, 5]]);
+    let tight = plan.settle(&HostNumbers { memory_available_bytes: 8 << 30, ..host() }, Vec::new(), 1).unwrap();
+    assert_eq!(tight.record.groups, [vec![0, 1, 2], vec![0, 3, 4], vec![0, 5]]);
+    for group in &tight.design.groups {
+        assert_eq!(group[..2], [Arm { environment: 0, replica: 1 }, Arm { environment: 0, replica: 2 }]);
+    }
+}
+
+#[test]
+fn what_is_unusable_takes_no_part() {
+    let plan = check(Wishes::default()).unwrap();
+    let unusable = crate::sample::UnusableRecord {
+        environment: "docker".into(),
+        why: "no engine".into(),
+        remedy: None,
+        asked_by_name: false,
+    };
+    let settled = plan.settle(&host(), vec![unusable], 1).unwrap();
+    assert_eq!(settled.record.environments, ["native", "sandbox", "gvisor", "qemu", "qemu/sandbox"]);
+    assert_eq!(settled.environments.len(), 5);
+}
+
+#[test]
+fn a_workload_that_the_limits_cannot_hold_is_refused_with_a_remedy() {
+    let wishes = Wishes {
+        workloads: said(&["mem.triad"]),
+        memory: Some(Said::new("64MiB".into(), "--memory")),
+        ..Wishes::default()
+    };
+    let errors = check(wishes).unwrap().settle(&host(), Vec::new(), 1).unwrap_err();
+    assert_eq!(errors[0].at, "workload mem.triad");
+    assert!(errors[0].message.contains("--memory"), "{}", errors[0].message);
+}
+
+#[test]
+fn sizes_are_the_same_whatever_environments_take_part() {
+    let parameters = |environments: &[&str]| {
+        let plan = check(Wishes { environments: said(environments), ..Wishes::default() }).unwrap();
+        let settled = plan.settle(&host(), Vec::new(), 1).unwrap();
+        settled.design.workloads.iter().map(|workload| workload.order.clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(parameters(&["sandbox"]), parameters(&["sandbox", "docker", "qemu"]));
+}

@@ -1,0 +1,226 @@
+//! The sentences around the tables: the answer, what must be read first, what was not seen, what to do next.
+
+use std::collections::BTreeSet;
+
+use super::page::{Sentence, spoiled, workload_with_point};
+use super::units;
+use super::words::{
+    self, AUTOCORRELATED, BLOCKS_FOR_A_VERDICT, EMULATED, EXPLORATORY, HEAVY_TAIL, SPOILED, Tone, clean,
+};
+use crate::analysis::Findings;
+use crate::analysis::findings::{Comparison, Verdict};
+
+/// What must be read before any number.
+pub(super) fn loud(findings: &Findings) -> Vec<String> {
+    let mut loud = Vec::new();
+    for environment in &findings.environments {
+        for mismatch in &environment.mismatches {
+            let whose = if environment.name == "native" { "No number of this run" } else { "None of its numbers" };
+            let name = clean(&environment.name);
+            loud.push(format!("{name} is spoiled: {}. {whose} can be used.", clean(mismatch.trim_end_matches('.'))));
+        }
+    }
+    if findings.comparisons.is_empty() && findings.control.is_empty() {
+        loud.push("Nothing was compared: no block was finished.".to_owned());
+    } else if findings.design.blocks < BLOCKS_FOR_A_VERDICT {
+        loud.push(format!(
+            "Values without verdicts: {} of at least {BLOCKS_FOR_A_VERDICT} were finished.",
+            units::count(findings.design.blocks, "block")
+        ));
+    }
+    loud.extend(alarms(findings));
+    loud
+}
+
+/// Controls that found a difference where there is none.
+fn alarms(findings: &Findings) -> Vec<String> {
+    let mut alarms: Vec<String> = findings
+        .control
+        .iter()
+        .filter(|control| control.headline && words::control_verdict(control).1 == Tone::Alarm)
+        .map(|control| {
+            format!(
+                "The control failed on {}: native against itself differs by {}. By chance \
+                 this happens to 1 control in 20; read this workload's numbers with care.",
+                workload_with_point(control),
+                units::cost_with_interval(control.cost, control.cost_ci95)
+            )
+        })
+        .collect();
+    if findings.control.is_empty() && !findings.comparisons.is_empty() {
+        alarms.push("No control: native was not compared with itself, so nothing checks these numbers.".to_owned());
+    }
+    alarms
+}
+
+/// Workload that measures the ruler: not part of the answer.
+const RULER: &str = "null";
+
+/// The answer in words: one sentence for each environment, and one for all that say nothing about KVM.
+pub(super) fn answer(findings: &Findings) -> Vec<Sentence> {
+    let spoiled = spoiled(findings);
+    let mut by_environment: Vec<(&str, Vec<&Comparison>)> = Vec::new();
+    for cell in findings.comparisons.iter().filter(|cell| cell.headline && cell.workload != RULER) {
+        match by_environment.iter_mut().find(|(name, _)| *name == cell.environment) {
+            Some((_, cells)) => cells.push(cell),
+            None => by_environment.push((&cell.environment, vec![cell])),
+        }
+    }
+    by_environment.retain(|(name, _)| !spoiled.contains(name));
+    let emulated = |cells: &[&Comparison]| cells.iter().all(|cell| cell.labels.iter().any(|label| label == EMULATED));
+    let (emulated, real): (Vec<_>, Vec<_>) = by_environment.into_iter().partition(|(_, cells)| emulated(cells));
+    let mut answer: Vec<Sentence> = real.iter().filter_map(|(name, cells)| sentence(name, cells)).collect();
+    let emulated: Vec<String> = emulated.iter().map(|(name, _)| clean(name)).collect();
+    if !emulated.is_empty() {
+        let whose = if emulated.len() == 1 { "its" } else { "their" };
+        let what = format!("ran emulated: {whose} numbers say nothing about KVM.");
+        answer.push(Sentence { who: and(&emulated), what });
+    }
+    answer
+}
+
+fn sentence(name: &str, cells: &[&Comparison]) -> Option<Sentence> {
+    let told: Vec<(&Comparison, Tone)> = cells.iter().map(|cell| (*cell, words::verdict(cell, false).1)).collect();
+    if cells.iter().all(|cell| cell.blocks < BLOCKS_FOR_A_VERDICT) {
+        return None;
+    }
+    let with = |wanted: Tone, print: &dyn Fn(&Comparison) -> String| -> Option<String> {
+        let list: Vec<String> = told.iter().filter(|(_, tone)| *tone == wanted).map(|(cell, _)| print(cell)).collect();
+        (!list.is_empty()).then(|| and(&list))
+    };
+    let amount = |cell: &Comparison| format!("{} on {}", units::share(cell.cost.abs()), workload_with_point(cell));
+    let margin = units::share(cells[0].margin);
+    let parts: Vec<String> = [
+        with(Tone::Cost, &amount).map(|list| format!("costs {list}")),
+        with(Tone::Gain, &amount).map(|list| format!("gains {list}")),
+        with(Tone::Same, &workload_with_point).map(|list| format!("is within {margin} of native on {list}")),
+        with(Tone::Open, &workload_with_point).map(|list| format!("may or may not differ on {list}: cannot tell yet")),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    Some(Sentence { who: clean(name), what: format!("{}.", parts.join("; ")) })
+}
+
+fn and(list: &[String]) -> String {
+    match list {
+        [one] => one.clone(),
+        [first @ .., last] => format!("{} and {last}", first.join(", ")),
+        [] => String::new(),
+    }
+}
+
+/// What the numbers do not say.
+pub(super) fn warnings(findings: &Findings) -> Vec<String> {
+    let design = &findings.design;
+    let mut warnings = Vec::new();
+    if design.blocks > 0 {
+        warnings
+            .push(format!("A slow launch that happens less than 1 time in {} may not have been seen.", design.blocks));
+    }
+    if findings.environments.iter().any(|environment| environment.labels.iter().any(|label| label == EMULATED)) {
+        warnings.push("Emulated means that the guest's CPU was interpreted: no hardware KVM was used.".to_owned());
+    }
+    for (environment, slices) in design.spoiled.iter().filter(|(_, slices)| **slices > 0) {
+        warnings.push(format!(
+            "{}: {} disturbed from outside and left out, by the rule fixed before the run.",
+            clean(environment),
+            was(*slices)
+        ));
+    }
+    warnings.extend(without_value(findings));
+    warnings.extend(design.not_steady.iter().map(|which| format!("Measured before it was steady: {}.", clean(which))));
+    warnings
+}
+
+fn was(slices: u32) -> String {
+    format!("{} {}", units::count(slices, "slice"), if slices == 1 { "was" } else { "were" })
+}
+
+/// What to do for a sharper answer.
+pub(super) fn sharper(findings: &Findings) -> Vec<String> {
+    if findings.design.blocks < BLOCKS_FOR_A_VERDICT {
+        return vec![format!("Run at least {BLOCKS_FOR_A_VERDICT} blocks for verdicts (--blocks 5).")];
+    }
+    let spoiled = spoiled(findings);
+    let mut by_workload: Vec<(String, [u32; 2])> = Vec::new();
+    for cell in open_cells(findings, &spoiled) {
+        let Some([low, high]) = cell.blocks_for_one_percent else { continue };
+        let workload = workload_with_point(cell);
+        match by_workload.iter_mut().find(|(name, _)| *name == workload) {
+            Some((_, range)) => *range = [range[0].max(low), range[1].max(high)],
+            None => by_workload.push((workload, [low, high])),
+        }
+    }
+    needs(&by_workload, findings)
+}
+
+/// One line for each range of blocks, then what a block took.
+fn needs(by_workload: &[(String, [u32; 2])], findings: &Findings) -> Vec<String> {
+    let ranges: BTreeSet<[u32; 2]> = by_workload.iter().map(|(_, range)| *range).collect();
+    let mut lines: Vec<String> = Vec::new();
+    for [low, high] in ranges {
+        let workloads: Vec<String> =
+            by_workload.iter().filter(|(_, range)| *range == [low, high]).map(|(name, _)| name.clone()).collect();
+        let range = if low == high { low.to_string() } else { format!("{low} to {high}") };
+        lines.push(format!("To know every cost on {} to within 1 %: about {range} blocks.", and(&workloads)));
+    }
+    if !lines.is_empty() {
+        let (blocks, time) = (units::count(findings.design.blocks, "block"), units::duration(findings.design.seconds));
+        lines.push(format!("This run had {blocks} in {time}; `--blocks` sets how many the next one has."));
+    }
+    lines
+}
+
+/// Environments that have no value where others have one.
+fn without_value(findings: &Findings) -> Vec<String> {
+    let mut workloads: Vec<(String, BTreeSet<&str>)> = Vec::new();
+    for cell in findings.comparisons.iter().filter(|cell| cell.headline) {
+        let workload = workload_with_point(cell);
+        match workloads.iter_mut().find(|(name, _)| *name == workload) {
+            Some((_, seen)) => drop(seen.insert(&cell.environment)),
+            None => workloads.push((workload, BTreeSet::from([cell.environment.as_str()]))),
+        }
+    }
+    let mut lines = Vec::new();
+    for environment in findings.environments.iter().filter(|environment| environment.name != "native") {
+        let missing = workloads.iter().filter(|(_, seen)| !seen.contains(environment.name.as_str()));
+        let missing: Vec<String> = missing.map(|(workload, _)| workload.clone()).collect();
+        if !missing.is_empty() {
+            lines.push(format!("{} has no value for {}: see the mishaps.", clean(&environment.name), and(&missing)));
+        }
+    }
+    lines
+}
+
+fn open_cells<'a>(findings: &'a Findings, spoiled: &BTreeSet<&str>) -> Vec<&'a Comparison> {
+    let open = |cell: &&Comparison| {
+        cell.headline && cell.verdict == Verdict::Unresolved && !spoiled.contains(cell.environment.as_str())
+    };
+    let real = |cell: &&Comparison| !cell.labels.iter().any(|label| label == EMULATED);
+    findings.comparisons.iter().filter(open).filter(real).collect()
+}
+
+/// Sentences about one figure: whatever its labels say beyond those of its environment.
+pub(super) fn notes(cell: &Comparison, of_environment: &[String]) -> Vec<String> {
+    let name = match cell.environment.as_str() {
+        "native#2" => "control".to_owned(),
+        other => clean(other),
+    };
+    let own = cell.labels.iter().filter(|label| !of_environment.contains(label));
+    own.filter_map(|label| note(cell, label)).map(|note| format!("{name}: {note}.")).collect()
+}
+
+fn note(cell: &Comparison, label: &str) -> Option<String> {
+    match label {
+        HEAVY_TAIL => {
+            let typical = cell.cost_typical?;
+            let typical = units::cost_with_interval(typical, cell.cost_typical_ci95);
+            Some(format!("heavy tail: typical cost {typical}, average cost {}", units::cost(cell.cost)))
+        }
+        AUTOCORRELATED => Some("blocks in a row resemble each other, so the interval was made wider".to_owned()),
+        EXPLORATORY | EMULATED => None,
+        spoiled if spoiled.starts_with(SPOILED) => None,
+        other => Some(clean(other)),
+    }
+}

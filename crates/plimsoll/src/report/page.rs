@@ -1,0 +1,306 @@
+//! A report arranged for people: families, workloads, rows, every cell already in words.
+//!
+//! Terminal, Markdown and HTML print the same page, so they cannot disagree. Everything here is cleaned of control
+//! characters; what a format must escape beyond that, it escapes. No number is derived.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+
+use super::counted::Counted;
+use super::words::{self, Tone, clean};
+use super::{advice, units};
+use crate::analysis::Findings;
+use crate::analysis::findings::{Comparison, EnvironmentFindings};
+
+/// The whole page.
+#[derive(Debug, Serialize)]
+pub(super) struct Page {
+    /// What ran, on what, how it ended.
+    pub(super) what_ran: Vec<String>,
+    /// What must be read before any number.
+    pub(super) loud: Vec<String>,
+    /// The answer in words.
+    pub(super) answer: Vec<Sentence>,
+    /// Families in the order of the findings.
+    pub(super) families: Vec<Family>,
+    /// What the numbers do not say.
+    pub(super) warnings: Vec<String>,
+    /// What to do for a sharper answer.
+    pub(super) advice: Vec<String>,
+    /// What failed.
+    pub(super) mishaps: Vec<Mishap>,
+    /// What could not run here, one line each.
+    pub(super) unusable: Vec<String>,
+}
+
+/// A sentence of the answer.
+#[derive(Debug, Serialize)]
+pub(super) struct Sentence {
+    /// The environments it is about.
+    pub(super) who: String,
+    /// What is said of them.
+    pub(super) what: String,
+}
+
+impl Sentence {
+    /// The whole sentence.
+    pub(super) fn whole(&self) -> String {
+        format!("{} {}", self.who, self.what)
+    }
+}
+
+/// The workloads of one family.
+#[derive(Debug, Serialize)]
+pub(super) struct Family {
+    /// Its word in workloads' names.
+    pub(super) name: String,
+    /// Its title.
+    pub(super) title: String,
+    /// Headline metrics, one per workload and point.
+    pub(super) headline: Vec<Panel>,
+    /// The other metrics, which are not tested.
+    pub(super) exploratory: Vec<Panel>,
+}
+
+/// One metric of one workload in every environment.
+#[derive(Debug, Serialize)]
+pub(super) struct Panel {
+    /// `family.name` with its point.
+    pub(super) workload: String,
+    /// The metric.
+    pub(super) metric: String,
+    /// `higher is better` or `lower is better`.
+    pub(super) better: String,
+    /// Native, the environments in the plan's order, the control.
+    pub(super) rows: Vec<Row>,
+    /// Sentences about single figures.
+    pub(super) notes: Vec<String>,
+    /// What was counted around the slices.
+    pub(super) counted: Option<Counted>,
+}
+
+/// One environment in a panel.
+#[derive(Debug, Serialize)]
+pub(super) struct Row {
+    /// Its name as written.
+    pub(super) environment: String,
+    /// The name with its labels.
+    pub(super) name: String,
+    /// The value with a unit for people.
+    pub(super) value: String,
+    /// The cost with its interval; empty for native.
+    pub(super) cost: String,
+    /// The cost alone; empty for native.
+    pub(super) cost_alone: String,
+    /// The verdict in words; empty for native.
+    pub(super) verdict: String,
+    /// How it is to be seen.
+    pub(super) tone: Tone,
+    /// Where a drawing puts it: the cost.
+    #[serde(skip)]
+    pub(super) at: f64,
+    /// And its interval.
+    #[serde(skip)]
+    pub(super) span: Option<[f64; 2]>,
+    /// Margin of equivalence, for the drawing.
+    #[serde(skip)]
+    pub(super) margin: f64,
+}
+
+/// A mishap in words.
+#[derive(Debug, Serialize)]
+pub(super) struct Mishap {
+    /// Block, or empty before the first.
+    pub(super) block: String,
+    /// What it happened to.
+    pub(super) what: String,
+    /// Its kind.
+    pub(super) cause: String,
+    /// What happened.
+    pub(super) message: String,
+}
+
+impl Page {
+    /// Arranges what a run says.
+    pub(super) fn of(findings: &Findings) -> Self {
+        Self {
+            what_ran: words::what_ran(findings),
+            loud: advice::loud(findings),
+            answer: advice::answer(findings),
+            families: families(findings),
+            warnings: advice::warnings(findings),
+            advice: advice::sharper(findings),
+            mishaps: mishaps(findings),
+            unusable: unusable(findings),
+        }
+    }
+}
+
+/// Environments whose numbers are not to be used. Where native itself was not what was asked, nobody's are.
+pub(super) fn spoiled(findings: &Findings) -> BTreeSet<&str> {
+    let bad = |environment: &&EnvironmentFindings| !environment.mismatches.is_empty();
+    let spoiled: BTreeSet<&str> =
+        findings.environments.iter().filter(bad).map(|environment| environment.name.as_str()).collect();
+    if spoiled.contains("native") {
+        return findings.comparisons.iter().map(|comparison| comparison.environment.as_str()).collect();
+    }
+    spoiled
+}
+
+/// A workload with its point: `app.redis, clients=50`.
+pub(super) fn workload_with_point(comparison: &Comparison) -> String {
+    with_point(&comparison.workload, comparison.point.as_ref())
+}
+
+/// The same of any workload and point.
+pub(super) fn with_point(workload: &str, point: Option<&serde_json::Value>) -> String {
+    let point = match point {
+        None | Some(serde_json::Value::Null) => return clean(workload),
+        Some(serde_json::Value::Object(fields)) => {
+            let fields: Vec<String> = fields.iter().map(|(key, value)| format!("{key}={}", bare(value))).collect();
+            fields.join(", ")
+        }
+        Some(other) => bare(other),
+    };
+    clean(&format!("{workload}, {point}"))
+}
+
+fn bare(value: &serde_json::Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+fn families(findings: &Findings) -> Vec<Family> {
+    let about = About::of(findings);
+    let mut families: Vec<Family> = Vec::new();
+    for cells in cells_by_panel(findings) {
+        let Some(first) = cells.first() else { continue };
+        let name = clean(first.workload.split('.').next().unwrap_or_default());
+        let place = families.iter().position(|family| family.name == name).unwrap_or_else(|| {
+            let title = words::family_title(&name);
+            families.push(Family { name, title, headline: Vec::new(), exploratory: Vec::new() });
+            families.len() - 1
+        });
+        let panel = panel(&cells, &about);
+        let side = if first.headline { &mut families[place].headline } else { &mut families[place].exploratory };
+        side.push(panel);
+    }
+    families
+}
+
+/// Comparisons and controls of the same workload, point and metric together, in the order of the findings.
+fn cells_by_panel(findings: &Findings) -> Vec<Vec<&Comparison>> {
+    let mut places: BTreeMap<(&str, String, &str), usize> = BTreeMap::new();
+    let mut panels: Vec<Vec<&Comparison>> = Vec::new();
+    for cell in findings.comparisons.iter().chain(&findings.control) {
+        let point = cell.point.as_ref().map(ToString::to_string).unwrap_or_default();
+        let place = *places.entry((&cell.workload, point, &cell.metric)).or_insert(panels.len());
+        if place == panels.len() {
+            panels.push(Vec::new());
+        }
+        panels[place].push(cell);
+    }
+    panels
+}
+
+/// What is to be known of the environments when their rows are written.
+struct About<'a> {
+    spoiled: BTreeSet<&'a str>,
+    labels: BTreeMap<&'a str, &'a [String]>,
+}
+
+impl<'a> About<'a> {
+    fn of(findings: &'a Findings) -> Self {
+        let labels = findings.environments.iter().map(|it| (it.name.as_str(), it.labels.as_slice())).collect();
+        Self { spoiled: spoiled(findings), labels }
+    }
+
+    fn labels(&self, environment: &str) -> &'a [String] {
+        self.labels.get(environment).copied().unwrap_or_default()
+    }
+}
+
+fn panel(cells: &[&Comparison], about: &About<'_>) -> Panel {
+    let first = cells[0];
+    let mut rows = vec![native_row(first)];
+    rows.extend(cells.iter().map(|cell| if is_control(cell) { control_row(cell, about) } else { row(cell, about) }));
+    Panel {
+        workload: workload_with_point(first),
+        metric: clean(&first.metric),
+        better: if first.better == "lower" { "lower is better" } else { "higher is better" }.to_owned(),
+        rows,
+        notes: cells.iter().flat_map(|cell| advice::notes(cell, about.labels(&cell.environment))).collect(),
+        counted: Counted::of(cells),
+    }
+}
+
+fn is_control(cell: &Comparison) -> bool {
+    cell.environment == "native#2"
+}
+
+fn native_row(cell: &Comparison) -> Row {
+    Row {
+        environment: "native".to_owned(),
+        name: "native".to_owned(),
+        value: clean(&units::quantity(cell.baseline_value, &cell.unit)),
+        cost: String::new(),
+        cost_alone: String::new(),
+        verdict: String::new(),
+        tone: Tone::Native,
+        at: 0.0,
+        span: None,
+        margin: cell.margin,
+    }
+}
+
+fn row(cell: &Comparison, about: &About<'_>) -> Row {
+    let (verdict, tone) = words::verdict(cell, about.spoiled.contains(cell.environment.as_str()));
+    Row {
+        environment: clean(&cell.environment),
+        name: words::name_with_labels(&cell.environment, about.labels(&cell.environment)),
+        value: clean(&units::quantity(cell.value, &cell.unit)),
+        cost: units::cost_with_interval(cell.cost, cell.cost_ci95),
+        cost_alone: units::cost(cell.cost),
+        verdict,
+        tone,
+        at: cell.cost,
+        span: cell.cost_ci95,
+        margin: cell.margin,
+    }
+}
+
+fn control_row(cell: &Comparison, about: &About<'_>) -> Row {
+    let (verdict, tone) = words::control_verdict(cell);
+    Row {
+        environment: "control".to_owned(),
+        name: "control: native against itself".to_owned(),
+        verdict,
+        tone,
+        ..row(cell, about)
+    }
+}
+
+fn mishaps(findings: &Findings) -> Vec<Mishap> {
+    findings.mishaps.iter().map(mishap).collect()
+}
+
+fn mishap(mishap: &crate::analysis::findings::MishapFindings) -> Mishap {
+    let what: Vec<String> =
+        [&mishap.environment, &mishap.workload].into_iter().flatten().map(|name| clean(name)).collect();
+    Mishap {
+        block: if mishap.block == 0 { "before block 1".to_owned() } else { format!("block {}", mishap.block) },
+        what: if what.is_empty() { "the run".to_owned() } else { what.join(", ") },
+        cause: clean(&mishap.cause),
+        message: clean(&mishap.message),
+    }
+}
+
+fn unusable(findings: &Findings) -> Vec<String> {
+    findings.unusable.iter().map(unusable_line).collect()
+}
+
+/// An environment that cannot run, why, and what helps.
+pub(super) fn unusable_line(record: &crate::sample::UnusableRecord) -> String {
+    let remedy = record.remedy.as_deref().map_or_else(String::new, |remedy| format!("; {remedy}"));
+    clean(&format!("{}: {}{remedy}", record.environment, record.why))
+}
