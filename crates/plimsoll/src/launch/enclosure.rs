@@ -149,8 +149,10 @@ impl Overlay {
         if user_namespace {
             options.push_str(",userxattr");
         }
-        mount(Some("overlay"), &self.root, Some("overlay"), MsFlags::empty(), Some(options.as_str()))
-            .map_err(|error| refused("mount an overlay at", &self.root, error))
+        mount(Some("overlay"), &self.root, Some("overlay"), MsFlags::empty(), Some(options.as_str())).map_err(|error| {
+            let failure = refused("mount an overlay at", &self.root, error);
+            Failure::launch(format!("{failure}; an overlay needs a plain disk below, so try another --data folder"))
+        })
     }
 }
 

@@ -56,24 +56,6 @@ fn run(setup: &BeforeExec, parent: Pid) -> io::Result<()> {
     Ok(())
 }
 
-/// Whether this process could write there by its effective ids.
-pub(super) fn may_write(path: &std::path::Path) -> bool {
-    nix::unistd::eaccess(path, nix::unistd::AccessFlags::W_OK).is_ok()
-}
-
-/// Whether a descriptor is readable, or its other end gone, within so many milliseconds.
-pub(super) fn readable(files: &[&File], milliseconds: u8) -> io::Result<Vec<bool>> {
-    use nix::poll::{PollFd, PollFlags, poll};
-    use std::os::fd::AsFd;
-    let mut polled: Vec<PollFd<'_>> = files.iter().map(|file| PollFd::new(file.as_fd(), PollFlags::POLLIN)).collect();
-    match poll(&mut polled, milliseconds) {
-        Ok(_) | Err(nix::errno::Errno::EINTR) => {}
-        Err(error) => return Err(error.into()),
-    }
-    debug_assert!(files.iter().all(|file| file.as_raw_fd() >= 0));
-    Ok(polled.iter().map(|one| one.any().unwrap_or(false)).collect())
-}
-
 /// Brings the loopback of this network namespace up.
 pub(crate) fn raise_loopback() -> io::Result<()> {
     use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};

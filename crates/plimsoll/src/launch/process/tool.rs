@@ -2,15 +2,17 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
-use super::super::sys::{BeforeExec, before_exec, readable};
+use super::super::sys::{BeforeExec, before_exec};
 use crate::clock;
 use crate::sample::{Cause, Failure};
 
@@ -129,6 +131,16 @@ fn wait_until(child: &mut Child, deadline: Instant, interrupted: fn() -> bool) -
         (false, false) => Err(Failure::new(Cause::Timeout, "took too long and was killed")),
         (false, true) => Ok(()),
     }
+}
+
+/// Whether each is readable, or its other end gone, within so many milliseconds.
+fn readable(files: &[&File], milliseconds: u8) -> Result<Vec<bool>, Failure> {
+    let mut polled: Vec<PollFd<'_>> = files.iter().map(|file| PollFd::new(file.as_fd(), PollFlags::POLLIN)).collect();
+    match poll(&mut polled, milliseconds) {
+        Ok(_) | Err(Errno::EINTR) => {}
+        Err(error) => return Err(std::io::Error::from(error).into()),
+    }
+    Ok(polled.iter().map(|one| one.any().unwrap_or(false)).collect())
 }
 
 /// Reads what is there; `true` at the end of the stream.
