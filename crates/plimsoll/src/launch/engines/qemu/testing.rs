@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::kernel::{Kernel, cache, cached_kernels};
+use super::kernel::Kernel;
 use crate::launch::process::{find_program, skip};
 
 /// QEMU with its tools.
@@ -17,9 +17,8 @@ pub(super) fn qemu() -> Option<PathBuf> {
 
 /// A guest's kernel: cached, or fetched now where that is possible.
 pub(super) fn kernel() -> Option<Kernel> {
-    let fetched = || crate::setup::kernel::fetched_kernel(|| false);
-    let cached = cached_kernels(&cache()).into_iter().next();
-    cached.map_or_else(|| fetched().map_or_else(|failure| missing(&failure.message), Some), Some)
+    let kernel = crate::setup::kernel::fetched_kernel(|| false);
+    kernel.map_or_else(|failure| missing(&failure.message), Some)
 }
 
 fn missing<T>(reason: &str) -> Option<T> {
