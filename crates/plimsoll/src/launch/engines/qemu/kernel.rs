@@ -61,8 +61,7 @@ pub fn find(named: &str) -> Result<Kernel, Failure> {
     let found = fetched().or_else(|| host_kernels(Path::new("/boot"), Path::new("/lib/modules")).into_iter().next());
     found.ok_or_else(|| {
         Failure::launch(format!(
-            "no guest kernel: none fetched into {}, no readable /boot/vmlinuz-* with its /lib/modules; try `{REMEDY}` or \
-             `qemu:kernel=PATH`",
+            "no guest kernel: none fetched into {}, no readable /boot/vmlinuz-* with its /lib/modules",
             cache().display()
         ))
     })

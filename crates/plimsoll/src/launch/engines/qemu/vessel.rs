@@ -235,7 +235,12 @@ impl Vessel for QemuVessel {
     }
 
     fn labels(&self) -> Vec<String> {
-        self.settled.labels()
+        let mut labels = self.settled.labels();
+        if self.made.pen.is_none() {
+            // The guest's memory is its limit anyway; QEMU's own is not limited then.
+            labels.push("affinity only".to_owned());
+        }
+        labels
     }
 
     fn park(&mut self) -> Result<(), Failure> {
