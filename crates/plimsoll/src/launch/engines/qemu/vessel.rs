@@ -25,6 +25,7 @@ use super::qmp::Qmp;
 use super::{Settled, disk, make_folder, undo};
 use crate::clock;
 use crate::launch::bundle::DATA_PATH;
+use crate::launch::cage::AFFINITY_ONLY;
 use crate::launch::cgroup::Pen;
 use crate::launch::journal::Entry;
 use crate::launch::process::{Running, Spec};
@@ -238,7 +239,7 @@ impl Vessel for QemuVessel {
         let mut labels = self.settled.labels();
         if self.made.pen.is_none() {
             // The guest's memory is its limit anyway; QEMU's own is not limited then.
-            labels.push("affinity only".to_owned());
+            labels.push(AFFINITY_ONLY.to_owned());
         }
         labels
     }
