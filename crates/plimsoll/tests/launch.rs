@@ -38,7 +38,7 @@ impl Stage {
     }
 
     fn open_in(folder: &Path) -> Self {
-        let run = format!("plimsoll-t{}-{}", std::process::id(), STAGES.fetch_add(1, Ordering::Relaxed));
+        let run = format!("plimsoll-t{}-{}x", std::process::id(), STAGES.fetch_add(1, Ordering::Relaxed));
         let folders = Folders { journals: folder.join("journals"), scratch_in: folder.into(), data_in: folder.into() };
         let executable = Path::new(env!("CARGO_BIN_EXE_plimsoll"));
         let place = Arc::new(Place::open(&run, &folders, executable, || false).unwrap());
@@ -213,6 +213,32 @@ fn crun_lives_and_leaves_nothing() {
 fn gvisor_lives_and_leaves_nothing() {
     for name in ["gvisor", "gvisor:net=host,disk=volume"] {
         lives_and_leaves_nothing(name);
+    }
+}
+
+#[test]
+fn every_runtime_makes_the_same_container() {
+    for options in ["", ":net=host,seccomp=off"] {
+        let mut seen = Vec::new();
+        for engine in ["sandbox", "runc", "crun"] {
+            let name = format!("{engine}{options}");
+            if skipped(&name) {
+                continue;
+            }
+            let mut stage = Stage::open();
+            let mut layer = stage.layer(&name);
+            let mut vessel = stage.launch(&mut *layer).unwrap();
+            ask(&mut *vessel, &Request::Hello);
+            let got = observe(&mut *vessel);
+            let filtered = if options.is_empty() { 2 } else { 0 };
+            assert_eq!(got.seccomp_mode, filtered, "{name}");
+            assert_eq!(got.interfaces == ["lo"], options.is_empty(), "{name}: {:?}", got.interfaces);
+            seen.push((name, (got.capabilities_effective, got.uid, got.root_filesystem, got.executable_sha256)));
+            vessel.tear_down().unwrap();
+            stage.place.close().unwrap();
+        }
+        let same = seen.windows(2).all(|pair| pair[0].1 == pair[1].1);
+        assert!(same, "{seen:?}");
     }
 }
 

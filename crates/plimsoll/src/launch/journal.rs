@@ -246,12 +246,19 @@ fn write_line(file: &mut File, line: &Line) -> Result<(), Failure> {
     file.write_all(text.as_bytes()).map_err(|error| Failure::from(error).while_doing("cannot write the journal"))
 }
 
-/// Makes the directory for us alone; refuses one that somebody else made in our place under /tmp.
+/// Makes the directory for us alone.
 fn own_directory(directory: &Path) -> std::io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+    is_ours_alone(directory)
+}
+
+/// Refuses a directory that somebody else made in our place under /tmp or may write to: what stands in a journal is
+/// carried out with our rights.
+fn is_ours_alone(directory: &Path) -> std::io::Result<()> {
     let found = std::fs::symlink_metadata(directory)?;
-    if !found.is_dir() || found.uid() != nix::unistd::geteuid().as_raw() {
-        return Err(std::io::Error::other("the directory belongs to somebody else"));
+    let others_write = found.mode() & 0o022 != 0;
+    if !found.is_dir() || found.uid() != nix::unistd::geteuid().as_raw() || others_write {
+        return Err(std::io::Error::other("the directory is not ours alone; remove it"));
     }
     Ok(())
 }

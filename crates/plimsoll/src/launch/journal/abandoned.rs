@@ -4,7 +4,7 @@ use std::fs::OpenOptions;
 use std::path::Path;
 
 use super::owner::Owner;
-use super::{Entry, Journal, Line, Resource};
+use super::{Entry, Journal, Line, Resource, is_ours_alone};
 use crate::sample::Failure;
 
 /// The journal of a run that was killed.
@@ -12,15 +12,17 @@ use crate::sample::Failure;
 pub struct AbandonedJournal {
     journal: Journal,
     restarted: bool,
+    /// Why it cannot be read, if it cannot; it then stands in nobody else's way.
+    broken: Option<Failure>,
 }
 
 impl Journal {
     /// Journals in this directory whose owner is gone, by name of the run. A directory that is not there holds none.
     ///
     /// # Errors
-    /// When the directory or a journal cannot be read.
+    /// When the directory cannot be read or is not ours alone. A journal that makes no sense says so when it is undone.
     pub fn abandoned(directory: &Path) -> Result<Vec<AbandonedJournal>, Failure> {
-        let entries = match std::fs::read_dir(directory) {
+        let entries = match is_ours_alone(directory).and_then(|()| std::fs::read_dir(directory)) {
             Ok(entries) => entries,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
             Err(error) => return Err(Failure::from(error).while_doing(&directory.display().to_string())),
@@ -42,14 +44,22 @@ impl AbandonedJournal {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             text => text?,
         };
-        let (run, owner, left) = parse(&text)?;
+        let file = OpenOptions::new().append(true).open(path)?;
+        let (run, owner, left) = match parse(&text) {
+            Ok(parsed) => parsed,
+            Err(failure) => {
+                let run = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+                let broken = Some(failure.while_doing(&path.display().to_string()));
+                let journal = Journal::over(run, path.to_owned(), file, 1, Vec::new());
+                return Ok(Some(Self { journal, restarted: false, broken }));
+            }
+        };
         if owner.lives() {
             return Ok(None);
         }
-        let file = OpenOptions::new().append(true).open(path)?;
         let next = left.iter().map(|(entry, _)| entry.0 + 1).max().unwrap_or(1);
         let restarted = !owner.is_of_this_boot();
-        Ok(Some(Self { journal: Journal::over(run, path.to_owned(), file, next, left), restarted }))
+        Ok(Some(Self { journal: Journal::over(run, path.to_owned(), file, next, left), restarted, broken: None }))
     }
 
     /// Name of the run.
@@ -72,6 +82,9 @@ impl AbandonedJournal {
     /// # Errors
     /// Every failure, joined; what could not be undone stays noted.
     pub fn undo_all(&self) -> Result<(), Failure> {
+        if let Some(failure) = &self.broken {
+            return Err(failure.clone());
+        }
         if self.restarted {
             let gone = |(_, resource): &(Entry, Resource)| !resource.survives_a_restart();
             let gone: Vec<Entry> = self.journal.state().left.iter().filter(|one| gone(one)).map(|one| one.0).collect();

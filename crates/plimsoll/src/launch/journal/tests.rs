@@ -141,3 +141,28 @@ fn after_a_restart_only_what_survives_it_is_undone() {
         abandoned[0].undo_all().unwrap();
     });
 }
+
+#[test]
+fn a_journal_that_makes_no_sense_stands_in_nobodys_way() {
+    in_folder(|folder, journal| {
+        journal.note(directory(folder, "left")).unwrap();
+        abandon(folder);
+        std::fs::write(folder.join("plimsoll-broken.journal"), "what?\n").unwrap();
+        let abandoned = Journal::abandoned(folder).unwrap();
+        let undone: Vec<(&str, bool)> =
+            abandoned.iter().map(|journal| (journal.run(), journal.undo_all().is_ok())).collect();
+        assert_eq!(undone, [("plimsoll-broken", false), (RUN, true)]);
+        assert!(folder.join("plimsoll-broken.journal").exists());
+    });
+}
+
+#[test]
+fn journals_that_others_could_have_written_are_not_carried_out() {
+    use std::os::unix::fs::PermissionsExt;
+    in_folder(|folder, _| {
+        abandon(folder);
+        std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o777)).unwrap();
+        assert!(Journal::abandoned(folder).unwrap_err().message.contains("not ours alone"));
+        assert!(Journal::start(folder, "plimsoll-another").is_err());
+    });
+}
