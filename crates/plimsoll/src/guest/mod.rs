@@ -31,6 +31,7 @@ use nix::unistd::{Pid, execv, getpid};
 
 use self::manifest::{Leave, MANIFEST_PATH, Manifest};
 use crate::launch::bundle::AGENT_PATH;
+use crate::launch::raise_loopback;
 use crate::sample::Failure;
 
 /// First argument of the second half of init, after the root was switched.
@@ -73,6 +74,7 @@ fn on_tmpfs() -> Result<Infallible, Failure> {
     let manifest = read_manifest()?;
     mounts::mount_conveniences()?;
     mounts::mount_cgroups()?;
+    raise_loopback().map_err(|error| Failure::from(error).while_doing("the loopback cannot be brought up"))?;
     mounts::mount_data(&manifest.data_device, &manifest.data_filesystem)?;
     let port = port::open(&manifest.port)?;
     let agent = start_agent(&port)?;

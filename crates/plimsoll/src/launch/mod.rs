@@ -33,6 +33,7 @@ use crate::sample::Failure;
 
 pub use launchpad::Launchpad;
 pub use place::{Folders, Limits, Place};
+pub(crate) use sys::raise_loopback;
 
 /// One engine of isolation: one file in `engines/`, one line in [`engines::ENGINES`].
 pub trait Engine: Sync {

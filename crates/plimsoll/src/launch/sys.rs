@@ -57,7 +57,7 @@ fn run(setup: &BeforeExec, parent: Pid) -> io::Result<()> {
 }
 
 /// Brings the loopback of this network namespace up.
-pub(super) fn raise_loopback() -> io::Result<()> {
+pub(crate) fn raise_loopback() -> io::Result<()> {
     use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
     let socket = socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?;
     // SAFETY: `ifreq` is plain data for which all zeroes is a valid value.

@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::launch::engines::qemu::kernel::{CACHED_IMAGE, CACHED_MODULES, Kernel, cache, cached_kernels};
+use crate::launch::engines::qemu::kernel::{CACHED_IMAGE, CACHED_MODULES, Kernel, cache, cached_kernels, fetched};
 use crate::launch::process::{find_program, run_tool_for_its_output};
 use crate::sample::Failure;
 
@@ -17,16 +17,12 @@ const FETCH_TIME_MAX: Duration = Duration::from_secs(300);
 /// How long unpacking may take.
 const UNPACK_TIME_MAX: Duration = Duration::from_secs(120);
 
-/// The newest kernel of our cache; fetched first if there is none.
+/// The newest kernel that was fetched before, by us or by root for everybody; fetched now if there is none.
 ///
 /// # Errors
 /// When this is no Debian, the package cannot be had, or the cache cannot be written.
 pub fn fetched_kernel(interrupted: fn() -> bool) -> Result<Kernel, Failure> {
-    let cache = cache();
-    match cached_kernels(&cache).into_iter().next() {
-        Some(kernel) => Ok(kernel),
-        None => fetch(&cache, interrupted),
-    }
+    fetched().map_or_else(|| fetch(&cache(), interrupted), Ok)
 }
 
 fn fetch(cache: &Path, interrupted: fn() -> bool) -> Result<Kernel, Failure> {

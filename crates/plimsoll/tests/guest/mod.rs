@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -12,39 +12,33 @@ use nix::unistd::Pid;
 use plimsoll::environment::Environment;
 use plimsoll::launch::engines::qemu::kernel::Kernel;
 use plimsoll::launch::place::Folders;
-use plimsoll::launch::process::find_program;
-use plimsoll::launch::{LaunchOrder, Layer, Limits, Place, Vessel, engines};
+use plimsoll::launch::{LaunchOrder, Layer, Limits, Place, Usability, Vessel, engines};
 use plimsoll::sample::Failure;
 use plimsoll_protocol::{
     FrameError, Hello, NestOrder, Observation, Parameters, Reply, Request, SliceOrder, SliceReport, WorkloadOrder,
     read_frame, write_frame,
 };
 
+use crate::support;
+
 /// How long an emulated guest may take to boot and answer on a busy machine.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(120);
 
-/// Says why a test is skipped; fails it where the environment demands the engine.
-pub(crate) fn skip(engine: &str, reason: &str) {
-    let required = std::env::var("PLIMSOLL_REQUIRE").unwrap_or_default();
-    assert!(!required.split(',').any(|word| word == engine), "PLIMSOLL_REQUIRE names {engine}, and {reason}");
-    eprintln!("skipped: {reason}");
+/// What the places of these tests ask whether to stop.
+static STOP: AtomicBool = AtomicBool::new(false);
+
+/// Whether this host can run an environment's outermost layer.
+pub(crate) fn probe(environment: &str) -> Usability {
+    let environment = Environment::parse(environment, &engines::abouts()).unwrap();
+    let outermost = &environment.stack()[0];
+    engines::find(outermost.engine.name).unwrap().probe(outermost)
 }
 
-/// QEMU and a kernel for its guests, or a skip.
+/// The kernel of guests here, fetched first where that is possible; `None` where QEMU cannot run.
 fn kernel() -> Option<Kernel> {
-    for tool in ["qemu-system-x86_64", "qemu-img", "mkfs.ext4"] {
-        if find_program(tool).is_none() {
-            skip("qemu", &format!("`{tool}` is not installed"));
-            return None;
-        }
-    }
-    match plimsoll::setup::kernel::fetched_kernel(|| false) {
-        Ok(kernel) => Some(kernel),
-        Err(failure) => {
-            skip("qemu", &failure.message);
-            None
-        }
-    }
+    let fetched = plimsoll::setup::kernel::fetched_kernel(|| false);
+    // Where fetching failed, the reason is what the engine says it lacks.
+    if support::require("qemu") { fetched.ok() } else { None }
 }
 
 /// An opened layer in a place of its own. One at a time: emulated guests would only slow each other down.
@@ -97,7 +91,7 @@ impl Rig {
         let inside = |name: &str| folder.path().join(name);
         let folders = Folders { journals: inside("journals"), scratch_in: inside(""), data_in: inside("") };
         let executable = Path::new(env!("CARGO_BIN_EXE_plimsoll"));
-        let place = Arc::new(Place::open(&run, &folders, executable, || false).unwrap());
+        let place = Arc::new(Place::open(&run, &folders, executable, || STOP.load(Ordering::Relaxed)).unwrap());
         let layer = open(&place, environment).unwrap();
         Self { folder, place, layer, launches: 0, _alone: alone }
     }
@@ -110,13 +104,25 @@ impl Rig {
         open(&self.place, environment).map(drop)
     }
 
+    /// A launch during which the user asks to stop.
+    pub(crate) fn launch_interrupted(&mut self, memory_bytes: u64) -> Failure {
+        STOP.store(true, Ordering::Relaxed);
+        let order = self.order(memory_bytes);
+        let launched = self.layer.launch(&order);
+        STOP.store(false, Ordering::Relaxed);
+        launched.err().unwrap()
+    }
+
     pub(crate) fn launch(&mut self, memory_bytes: u64) -> Guest {
+        let order = self.order(memory_bytes);
+        let vessel = self.layer.launch(&order).unwrap();
+        Guest { vessel, name: order.name, memory_bytes }
+    }
+
+    fn order(&mut self, memory_bytes: u64) -> LaunchOrder {
         self.launches += 1;
         let name = format!("{}-{}", self.place.run, self.launches);
-        let limits = Limits { cpus: vec![0], memory_bytes };
-        let order = LaunchOrder { name: name.clone(), limits, holds_layers: false };
-        let vessel = self.layer.launch(&order).unwrap();
-        Guest { vessel, name, memory_bytes }
+        LaunchOrder { name, limits: Limits { cpus: vec![0], memory_bytes }, holds_layers: false }
     }
 
     /// Closes the layer; nothing may be left anywhere.
@@ -279,20 +285,13 @@ impl Guest {
     /// Whether the agent says anything in this time; what it says is lost.
     pub(crate) fn has_answer_within(&mut self, time: Duration) -> bool {
         self.vessel.wire().allow(Some(time));
-        match self.vessel.wire().read(&mut [0]) {
-            Ok(_) => true,
+        match self.vessel.wire().read_exact(&mut [0]) {
+            Ok(()) => true,
             Err(error) => {
                 assert_eq!(error.kind(), ErrorKind::TimedOut, "{error}");
                 false
             }
         }
-    }
-
-    pub(crate) fn cpu(&self) -> String {
-        let pids = processes_naming(&format!("/{}/", self.name));
-        let s = fs::read_to_string(format!("/proc/{}/stat", pids[0])).unwrap();
-        let f: Vec<&str> = s.split(' ').collect();
-        format!("user {} sys {}", f[13], f[14])
     }
 
     /// Kills QEMU from outside.

@@ -15,6 +15,9 @@ pub const CACHED_IMAGE: &str = "vmlinuz";
 /// Name of the folder with the kernel's modules in an entry of the cache.
 pub const CACHED_MODULES: &str = "modules";
 
+/// The cache that root fills and everybody can read.
+const SYSTEM_CACHE: &str = "/var/cache/plimsoll/kernels";
+
 /// A kernel that a guest can be started with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Kernel {
@@ -34,8 +37,16 @@ pub fn cache() -> PathBuf {
         Some(cache) => PathBuf::from(cache),
         None => PathBuf::from(std::env::var_os("HOME").unwrap_or_else(|| "/tmp".into())).join(".cache"),
     };
-    let base = if nix::unistd::geteuid().is_root() { PathBuf::from("/var/cache") } else { user_cache() };
-    base.join("plimsoll/kernels")
+    match nix::unistd::geteuid().is_root() {
+        true => PathBuf::from(SYSTEM_CACHE),
+        false => user_cache().join("plimsoll/kernels"),
+    }
+}
+
+/// The newest kernel that was fetched: by this user, else by root for everybody.
+#[must_use]
+pub fn fetched() -> Option<Kernel> {
+    [cache(), PathBuf::from(SYSTEM_CACHE)].iter().find_map(|cache| cached_kernels(cache).into_iter().next())
 }
 
 /// The kernel for `kernel=NAMED`; where that is empty, the newest of the cache, else the newest of the host's /boot that
@@ -47,12 +58,10 @@ pub fn find(named: &str) -> Result<Kernel, Failure> {
     if !named.is_empty() {
         return named_kernel(Path::new(named));
     }
-    let cached = cached_kernels(&cache()).into_iter().next();
-    let found = cached.or_else(|| host_kernels(Path::new("/boot"), Path::new("/lib/modules")).into_iter().next());
+    let found = fetched().or_else(|| host_kernels(Path::new("/boot"), Path::new("/lib/modules")).into_iter().next());
     found.ok_or_else(|| {
         Failure::launch(format!(
-            "no guest kernel: none fetched into {}, no readable /boot/vmlinuz-* with its /lib/modules; try `{REMEDY}` or \
-             `qemu:kernel=PATH`",
+            "no guest kernel: none fetched into {}, no readable /boot/vmlinuz-* with its /lib/modules",
             cache().display()
         ))
     })

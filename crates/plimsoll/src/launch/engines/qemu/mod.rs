@@ -149,8 +149,9 @@ impl Settled {
         if let Some(tool) = ["qemu-img", "mkfs.ext4"].into_iter().find(|tool| find_program(tool).is_none()) {
             return Err(Refusal::new(format!("{tool} is not installed"), REMEDY));
         }
-        let kernel = kernel::find(choice.option("kernel"));
-        let kernel = kernel.map_err(|failure| Refusal { why: failure.message, remedy: Some(REMEDY.to_owned()) })?;
+        let named = choice.option("kernel");
+        let remedy = if named.is_empty() { REMEDY } else { "qemu" };
+        let kernel = kernel::find(named).map_err(|failure| Refusal::new(failure.message, remedy))?;
         let machine = if choice.option("machine") == "microvm" { Machine::Microvm } else { Machine::Q35 };
         let disk_format = if choice.option("disk") == "raw" { DiskFormat::Raw } else { DiskFormat::Qcow2 };
         let (accelerator, accelerator_detail) = accelerate(choice.option("accel"), machine, &program)?;

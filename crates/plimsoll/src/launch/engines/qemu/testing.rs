@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use super::kernel::{Kernel, cache, cached_kernels};
-use crate::launch::process::find_program;
+use super::kernel::Kernel;
+use crate::launch::process::{find_program, skip};
 
 /// QEMU with its tools.
 pub(super) fn qemu() -> Option<PathBuf> {
@@ -17,16 +17,11 @@ pub(super) fn qemu() -> Option<PathBuf> {
 
 /// A guest's kernel: cached, or fetched now where that is possible.
 pub(super) fn kernel() -> Option<Kernel> {
-    let fetched = || crate::setup::kernel::fetched_kernel(|| false);
-    let cached = cached_kernels(&cache()).into_iter().next();
-    cached.map_or_else(|| fetched().map_or_else(|failure| missing(&failure.message), Some), Some)
+    let kernel = crate::setup::kernel::fetched_kernel(|| false);
+    kernel.map_or_else(|failure| missing(&failure.message), Some)
 }
 
-/// Says why a test is skipped; fails it where the environment demands this engine.
 fn missing<T>(reason: &str) -> Option<T> {
-    let required = std::env::var("PLIMSOLL_REQUIRE").unwrap_or_default();
-    assert!(!required.split(',').any(|engine| engine == "qemu"), "PLIMSOLL_REQUIRE names qemu, and {reason}");
-    let mut stderr = std::io::stderr();
-    let _ = std::io::Write::write_all(&mut stderr, format!("skipped: {reason}\n").as_bytes());
+    skip("qemu", reason);
     None
 }

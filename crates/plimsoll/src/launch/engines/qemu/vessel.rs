@@ -25,6 +25,7 @@ use super::qmp::Qmp;
 use super::{Settled, disk, make_folder, undo};
 use crate::clock;
 use crate::launch::bundle::DATA_PATH;
+use crate::launch::cage::AFFINITY_ONLY;
 use crate::launch::cgroup::Pen;
 use crate::launch::journal::Entry;
 use crate::launch::process::{Running, Spec};
@@ -213,7 +214,8 @@ impl Vessel for QemuVessel {
 
     fn asked(&self) -> BTreeMap<String, String> {
         let mut asked = BTreeMap::from([
-            ("clock_source".to_owned(), "tsc|kvm-clock|hpet".to_owned()),
+            // `tsc-early` is what `tsc` is called until the kernel has refined its frequency, a second after it started.
+            ("clock_source".to_owned(), "tsc|tsc-early|kvm-clock|hpet".to_owned()),
             ("root_filesystem".to_owned(), "tmpfs".to_owned()),
             ("data_filesystem".to_owned(), DATA_FILESYSTEM.to_owned()),
         ]);
@@ -234,7 +236,12 @@ impl Vessel for QemuVessel {
     }
 
     fn labels(&self) -> Vec<String> {
-        self.settled.labels()
+        let mut labels = self.settled.labels();
+        if self.made.pen.is_none() {
+            // The guest's memory is its limit anyway; QEMU's own is not limited then.
+            labels.push(AFFINITY_ONLY.to_owned());
+        }
+        labels
     }
 
     fn park(&mut self) -> Result<(), Failure> {
