@@ -21,6 +21,9 @@ pub mod place;
 pub mod process;
 mod session;
 mod sys;
+#[cfg(test)]
+#[allow(clippy::print_stderr, reason = "a skipped test says why")]
+mod testing;
 mod trial;
 
 use std::collections::BTreeMap;

@@ -19,8 +19,6 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use plimsoll_agent::wire::Wire;
 
-#[cfg(test)]
-pub(crate) use tool::skip;
 pub use tool::{ToolOutput, find_program, run_tool, run_tool_for_its_output};
 
 use super::cgroup::Pen;

@@ -13,6 +13,8 @@ use crate::sample::{Arm, MetricKindRecord, MetricRecord, PlanRecord, UnusableRec
 
 /// Untimed lead-in of every slice: rewarms caches after parking.
 const LEAD_IN: Duration = Duration::from_millis(20);
+/// A warm-up slice is this much shorter than a measured one: it has to be compared with the next, not to be precise.
+const WARM_UP_SHARE: u32 = 4;
 /// Share of the memory and the disk that the environments alive at once may take together.
 const HOST_SHARE_MAX: f64 = 0.6;
 /// What a virtual machine takes on top of its guest's memory: QEMU's own heap, translated code, device buffers.
@@ -114,6 +116,7 @@ impl Plan {
             slices: self.slices,
             lead_in: LEAD_IN,
             slice_min: self.slice_min,
+            warm_up_min: self.slice_min / WARM_UP_SHARE,
         }
     }
 

@@ -46,6 +46,7 @@ fn rehearsal(environments: u32) -> Rehearsal {
             slices: 4,
             lead_in: Duration::from_millis(20),
             slice_min: Duration::from_millis(200),
+            warm_up_min: Duration::from_millis(50),
         },
         faults: BTreeMap::new(),
         stop_after: None,

@@ -36,6 +36,8 @@ pub struct Design {
     pub lead_in: Duration,
     /// Shortest slice.
     pub slice_min: Duration,
+    /// Shortest warm-up slice; it has no lead-in, being one itself.
+    pub warm_up_min: Duration,
 }
 
 /// A workload of the design.
@@ -222,10 +224,13 @@ impl Walker<'_> {
         position: u32,
     ) -> Step<Option<f64>> {
         let design = self.walk.design;
+        let (lead_in, slice_min) = match phase {
+            Phase::WarmUp => (Duration::ZERO, design.warm_up_min),
+            Phase::Measured => (design.lead_in, design.slice_min),
+        };
         let started_at = self.walk.clock.seconds();
-        let measured = self.attended(spot, workload, arm, |launch, session| {
-            Ok((launch, session.slice(design.lead_in, design.slice_min)?))
-        })?;
+        let measured =
+            self.attended(spot, workload, arm, |launch, session| Ok((launch, session.slice(lead_in, slice_min)?)))?;
         let Some((launch, slice)) = measured else { return Ok(None) };
         self.slices += 1;
         let time = slice.seconds_inside / slice.work;

@@ -56,7 +56,7 @@ fn cpio_unpacks_what_the_bundle_says() {
     let unpack = unpack.stdin(std::fs::File::open(&archive).unwrap()).stderr(Stdio::inherit()).status();
     match unpack {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            crate::launch::process::skip("cpio", "cpio is not installed");
+            crate::launch::testing::skip("cpio", "cpio is not installed");
         }
         status => {
             assert!(status.unwrap().success());
@@ -91,7 +91,7 @@ fn a_dynamic_program_runs_from_its_bundle_alone() {
     let bundle = Bundle::of_program(program, "/program").unwrap();
     let paths: BTreeSet<&str> = bundle.items().iter().map(|item| item.path.as_str()).collect();
     if bundle.items().len() < 3 || !nix::unistd::geteuid().is_root() {
-        crate::launch::process::skip("root", "needs root and a dynamically linked /bin/sh");
+        crate::launch::testing::skip("root", "needs root and a dynamically linked /bin/sh");
         return;
     }
     assert!(paths.iter().any(|path| path.contains("libc.so")), "{paths:?}");

@@ -24,7 +24,7 @@ fn in_pen(test: &str, check: impl FnOnce(&mut Pen)) {
             pen.remove().unwrap();
             assert_eq!(place.journal.left(), [], "nothing is left in the journal");
         }
-        None => crate::launch::process::skip("root", "cgroups cannot be written here"),
+        None => crate::launch::testing::skip("root", "cgroups cannot be written here"),
     }
 }
 

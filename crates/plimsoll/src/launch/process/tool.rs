@@ -41,15 +41,6 @@ pub fn find_program(name: &str) -> Option<PathBuf> {
     folders.map(|folder| folder.join(name)).find(executable)
 }
 
-/// Says why a test skips what it would check; one that `PLIMSOLL_REQUIRE` demands (by `what`) fails instead.
-#[cfg(test)]
-#[expect(clippy::print_stderr, reason = "a skipped test says why")]
-pub(crate) fn skip(what: &str, reason: &str) {
-    let demanded = std::env::var("PLIMSOLL_REQUIRE").is_ok_and(|list| list.split(',').any(|one| one == what));
-    assert!(!demanded, "{what} is demanded: {reason}");
-    eprintln!("skipped: {reason}");
-}
-
 /// Runs a tool to its end, at most `time`; it dies with us and leaves nothing running in its process group.
 ///
 /// # Errors
