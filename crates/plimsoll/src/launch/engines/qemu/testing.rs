@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use super::kernel::Kernel;
-use crate::launch::process::{find_program, skip};
+use crate::launch::process::find_program;
+use crate::launch::testing::skip;
 
 /// QEMU with its tools.
 pub(super) fn qemu() -> Option<PathBuf> {
