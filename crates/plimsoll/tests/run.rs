@@ -404,9 +404,11 @@ fn the_harness_adds_little_to_a_slice() {
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
     let record = desk.record();
     let lead_in = record.plan.lead_in_ns as f64 / 1e9;
-    let overheads = record.slices.iter().map(|bundle| {
-        (bundle.slice.seconds_outside - bundle.slice.seconds_inside - lead_in) / bundle.slice.seconds_inside
-    });
-    let least = overheads.fold(f64::INFINITY, f64::min);
-    assert!(least < 0.01, "even the best slice spent {:.2} % outside", least * 100.0);
+    let measured = record.slices.iter().map(|bundle| &bundle.slice).filter(|slice| slice.phase == Phase::Measured);
+    let mut overheads: Vec<f64> =
+        measured.map(|slice| (slice.seconds_outside - slice.seconds_inside - lead_in) / slice.seconds_inside).collect();
+    overheads.sort_by(f64::total_cmp);
+    // Other work on the machine only ever adds: what the harness itself costs shows where the others left it alone.
+    let undisturbed = overheads[overheads.len() / 4];
+    assert!(undisturbed < 0.01, "three quarters of the slices spent more than {:.2} % outside", undisturbed * 100.0);
 }

@@ -35,14 +35,18 @@ impl Refusal {
     }
 }
 
-/// The code of an error: what was refused says its own; a failure of the host's is [`HOST`]; anything else is a bug.
+/// The code of an error: what was refused says its own; a file that is no run file was the wrong one to name; a failure of the host's is [`HOST`]; anything else is a bug.
 pub(super) fn code_of(error: &anyhow::Error) -> u8 {
+    if plimsoll::interrupt::requested() {
+        return INTERRUPTED;
+    }
     if let Some(refusal) = error.downcast_ref::<Refusal>() {
         return refusal.code;
     }
-    let worldly = error.is::<plimsoll::sample::Failure>()
-        || error.is::<plimsoll::store::StoreError>()
-        || error.is::<std::io::Error>();
+    if error.is::<plimsoll::store::StoreError>() {
+        return USAGE;
+    }
+    let worldly = error.is::<plimsoll::sample::Failure>() || error.is::<std::io::Error>();
     if worldly { HOST } else { BUG }
 }
 

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{BufWriter, IsTerminal, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
@@ -11,7 +11,7 @@ use plimsoll::report::{self, Format as _, Text};
 use plimsoll::sample::RunRecord;
 use plimsoll::store;
 
-use super::exit;
+use super::exit::{self, Refusal};
 
 #[derive(Debug, Args)]
 pub(super) struct ReportArguments {
@@ -46,6 +46,9 @@ pub(super) fn report(arguments: &ReportArguments) -> Result<u8> {
         ReportFormat::Html => "html",
     };
     if let Some(path) = &arguments.output {
+        if same_file(path, &arguments.run_file) {
+            return Err(Refusal::usage(format!("-o: {} is the run file itself", path.display())).into());
+        }
         let file = File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
         let mut writer = BufWriter::new(file);
         print(name, &findings, &record, &mut writer, false)?;
@@ -56,6 +59,10 @@ pub(super) fn report(arguments: &ReportArguments) -> Result<u8> {
         print(name, &findings, &record, &mut BufWriter::new(stdout.lock()), coloured)?;
     }
     Ok(exit::DONE)
+}
+
+fn same_file(one: &Path, other: &Path) -> bool {
+    one.canonicalize().ok().zip(other.canonicalize().ok()).is_some_and(|(one, other)| one == other)
 }
 
 /// Writes a report in the format of this name; text is as wide as the terminal.

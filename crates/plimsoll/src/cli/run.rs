@@ -101,22 +101,25 @@ impl RunFormat {
 pub(super) fn run(arguments: &RunArguments) -> Result<u8> {
     interrupt::listen().context("cannot listen for Ctrl-C")?;
     let plan = plan(arguments)?;
+    let data = data_folder(plan.data())?;
+    let output = Output::named(arguments.output.clone())?;
     if arguments.setup && !arguments.dry_run {
         super::setup::for_plan(&plan, arguments.yes)?;
     }
     let examined = Examined::of(&plan);
     let seed = plan.seed().unwrap_or_else(new_seed);
-    let data = data_folder(plan.data())?;
     let settled = plan.settle(&host_numbers(&plan, &data), examined.unusable.clone(), seed).map_err(refused)?;
     announce(&settled, &examined, arguments.quiet)?;
     if arguments.dry_run {
         return Ok(exit::DONE);
     }
-    let output = Output::named(arguments.output.clone())?;
-    let (record, reason) = measure(&settled, &examined, &output, &data, arguments.quiet)?;
-    let findings = analyse(&record);
-    say(&findings, &record, &output, arguments.format)?;
-    Ok(code(&plan, &record, reason))
+    let measured = measure(&settled, &examined, &output, &data, arguments.quiet)?;
+    for failure in &measured.failures {
+        eprintln!("plimsoll: {failure}");
+    }
+    let findings = analyse(&measured.record);
+    say(&findings, &measured.record, &output, arguments.format)?;
+    Ok(code(&plan, &measured))
 }
 
 /// Flags over the file over the preset, checked.
@@ -251,37 +254,68 @@ impl Output {
     fn named(asked: Option<PathBuf>) -> Result<Self> {
         let id = format!("{:08x}", new_seed() as u32);
         let run_file = asked.unwrap_or_else(|| PathBuf::from(format!("plimsoll-{id}.sqlite")));
-        if run_file.exists() {
-            return Err(Refusal::usage(format!("{} exists; name another file with -o", run_file.display())).into());
+        let page = run_file.with_extension("html");
+        let refuse = |message: String| Err(Refusal::usage(message).into());
+        if page == run_file {
+            return refuse(format!("-o: {} would be the page, not the run file; end it in .sqlite", page.display()));
         }
-        Ok(Self { page: run_file.with_extension("html"), run_file, id })
+        if let Some(taken) = [&run_file, &page].into_iter().find(|path| path.exists()) {
+            return refuse(format!("{} exists; name another file with -o", taken.display()));
+        }
+        let folder = run_file.parent().filter(|folder| !folder.as_os_str().is_empty());
+        if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {
+            return refuse(format!("-o: there is no folder {}", folder.display()));
+        }
+        Ok(Self { page, run_file, id })
     }
 }
 
-/// Opens the host, walks the rounds, closes the host again whatever happened, and loads what was recorded.
-fn measure(
-    settled: &Settled,
-    examined: &Examined,
-    output: &Output,
-    data: &Path,
-    quiet: bool,
-) -> Result<(RunRecord, StopReason)> {
+/// What came of the rounds.
+struct Measured {
+    record: RunRecord,
+    /// `None` where the record itself could not be written to its end.
+    reason: Option<StopReason>,
+    /// What went wrong beside the mishaps in the record: recording, or cleaning up.
+    failures: Vec<Failure>,
+}
+
+/// Opens the host, walks the rounds, closes the host again whatever happened, and loads what was recorded: whatever was
+/// measured is reported, also where the end was not a good one.
+fn measure(settled: &Settled, examined: &Examined, output: &Output, data: &Path, quiet: bool) -> Result<Measured> {
     let info = RunInfo {
         id: output.id.clone(),
         started: clock::rfc3339(clock::unix_seconds()),
         plimsoll: env!("CARGO_PKG_VERSION").to_owned(),
         stopped_because: None,
     };
-    let host = probe::describe_host();
-    let mut store = Store::create(&output.run_file, &info, &settled.record, &host)?;
     let place = Arc::new(open_place(&output.id, data)?);
-    stay_on_the_harness_cpus(settled);
-    let walked = walk_rounds(settled, examined, &place, &mut store, &info, quiet);
-    let cleaned = place.close();
-    drop(store);
-    let reason = walked?;
-    cleaned.context("something of the run is still on this host; `plimsoll clean` tries again")?;
-    Ok((store::load(&output.run_file)?, reason))
+    let created = Store::create(&output.run_file, &info, &settled.record, &probe::describe_host());
+    let (walked, cleaned) = match created {
+        Ok(mut store) => {
+            stay_on_the_harness_cpus(settled);
+            (walk_rounds(settled, examined, &place, &mut store, &info, quiet), place.close())
+        }
+        Err(error) => {
+            place.close()?;
+            return Err(error.into());
+        }
+    };
+    let mut failures: Vec<Failure> = cleaned.err().map(still_here).into_iter().collect();
+    let reason = match walked {
+        Ok((reason, closed)) => {
+            failures.extend(closed.err().map(still_here));
+            Some(reason)
+        }
+        Err(failure) => {
+            failures.push(failure);
+            None
+        }
+    };
+    Ok(Measured { record: store::load(&output.run_file)?, reason, failures })
+}
+
+fn still_here(failure: Failure) -> Failure {
+    failure.while_doing("something of the run is still on this host; `plimsoll clean` tries again")
 }
 
 /// Everything of the run carries its name; the agent's executable lies beside the data, since /run may be `noexec`.
@@ -297,7 +331,7 @@ fn walk_rounds(
     store: &mut Store,
     info: &RunInfo,
     quiet: bool,
-) -> Result<StopReason> {
+) -> Result<(StopReason, Result<(), Failure>), Failure> {
     let limits = Limits { cpus: settled.record.cpus.clone(), memory_bytes: settled.record.memory_bytes };
     let mut launchpad =
         Launchpad::open(Arc::clone(place), &settled.environments, limits, settled.record.steal_share_max)?;
@@ -314,9 +348,7 @@ fn walk_rounds(
         interrupted: interrupt::requested,
     });
     let closed = launchpad.close();
-    let reason = walked?;
-    closed?;
-    Ok(reason)
+    walked.map(|reason| (reason, closed))
 }
 
 /// The harness keeps off the environments' CPUs; where that is refused the plan's `shared cpu` says so already.
@@ -332,7 +364,9 @@ fn stay_on_the_harness_cpus(settled: &Settled) {
 fn say(findings: &Findings, record: &RunRecord, output: &Output, format: RunFormat) -> Result<()> {
     let mut page = Vec::new();
     report::Html.write(findings, record, &mut page)?;
-    std::fs::write(&output.page, page).with_context(|| format!("cannot write {}", output.page.display()))?;
+    std::fs::File::create_new(&output.page)
+        .and_then(|mut file| file.write_all(&page))
+        .with_context(|| format!("cannot write {}", output.page.display()))?;
     let mut stdout = std::io::stdout().lock();
     super::report::print(format.name(), findings, record, &mut stdout, std::io::stdout().is_terminal())?;
     if format == RunFormat::Text {
@@ -341,21 +375,26 @@ fn say(findings: &Findings, record: &RunRecord, output: &Output, format: RunForm
     Ok(())
 }
 
-fn code(plan: &Plan, record: &RunRecord, reason: StopReason) -> u8 {
+fn code(plan: &Plan, measured: &Measured) -> u8 {
+    let record = &measured.record;
     let asked_for_more = plan.environments().len() > 1;
-    if reason == StopReason::Interrupted {
+    if measured.reason == Some(StopReason::Interrupted) {
         exit::INTERRUPTED
     } else if asked_for_more && record.plan.environments.len() == 1 {
         exit::HOST
-    } else if !record.mishaps.is_empty() || record.plan.unusable.iter().any(|other| other.asked_by_name) {
+    } else if !measured.failures.is_empty()
+        || !record.mishaps.is_empty()
+        || record.plan.unusable.iter().any(|other| other.asked_by_name)
+    {
         exit::MISHAPS
     } else {
         exit::DONE
     }
 }
 
-/// A number that nobody chose; it is stored and printed, so the run can be repeated.
+/// A number that nobody chose; it is stored and printed, so the run can be repeated. 53 bits, because readers of JSON
+/// lose what lies beyond.
 fn new_seed() -> u64 {
     use std::hash::{BuildHasher, Hasher};
-    std::collections::hash_map::RandomState::new().build_hasher().finish()
+    std::collections::hash_map::RandomState::new().build_hasher().finish() >> 11
 }

@@ -6,7 +6,7 @@ use std::io::{BufRead, IsTerminal, Write};
 use anyhow::Result;
 use clap::Args;
 use plimsoll::plan::Plan;
-use plimsoll::setup;
+use plimsoll::{interrupt, setup};
 
 use super::exit::{self, Refusal};
 
@@ -32,7 +32,11 @@ pub(super) fn for_plan(plan: &Plan, yes: bool) -> Result<()> {
         return Ok(());
     }
     let engines: Vec<&str> = engines.into_iter().collect();
-    install(&engines, yes).map(|_| ())
+    match install(&engines, yes) {
+        Err(error) if !interrupt::requested() => eprintln!("setup: {error:#}; going on with what is here"),
+        other => drop(other?),
+    }
+    Ok(())
 }
 
 fn install(engines: &[&str], yes: bool) -> Result<u8> {

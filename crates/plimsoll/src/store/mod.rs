@@ -4,7 +4,8 @@
 //! create -> hear(event) for every event -> the file          load -> RunRecord
 //! ```
 //! Every event is one transaction. The rollback journal makes a file that was cut off by kill -9 readable: what was
-//! committed is there. After each block the file is flushed to the disk, so a power failure costs a block at most.
+//! committed is there. The file is flushed to the disk after each block; a power failure in the middle of one is the
+//! only thing that can harm it.
 
 mod load;
 mod schema;
