@@ -88,7 +88,8 @@ pub(super) fn verdict(comparison: &Comparison, spoiled: bool) -> (String, Tone) 
 
 fn cannot_tell(mde: Option<f64>) -> String {
     match mde.filter(|mde| mde.is_finite()) {
-        Some(mde) => format!("cannot tell yet (would see {})", units::share(mde)),
+        // Not to be broken before the sign.
+        Some(mde) => format!("cannot tell yet (would see {})", units::share(mde).replace(' ', "\u{a0}")),
         None => "cannot tell yet".to_owned(),
     }
 }
