@@ -224,6 +224,20 @@ fn a_dry_run_shows_the_plan_and_starts_nothing() {
 }
 
 #[test]
+fn every_ready_made_plan_is_a_plan() {
+    let desk = Desk::new();
+    let plans = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../plans");
+    let mut count = 0;
+    for plan in fs::read_dir(plans).unwrap() {
+        let path = plan.unwrap().path();
+        let output = desk.run(&["--dry-run", path.to_str().unwrap()]);
+        assert_eq!(output.status.code(), Some(0), "{}: {}", path.display(), text(&output.stderr));
+        count += 1;
+    }
+    assert!(count >= 2);
+}
+
+#[test]
 fn ctrl_c_keeps_every_finished_slice_and_leaves_a_clean_host() {
     if !support::require("sandbox") {
         return;

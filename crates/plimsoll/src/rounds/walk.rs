@@ -87,7 +87,11 @@ pub fn walk(walk: Walk<'_>) -> Result<StopReason, Failure> {
     let reason = match ended {
         Ok(reason) => reason,
         Err(End::Interrupted) => StopReason::Interrupted,
-        Err(End::Recording(failure)) => return Err(failure),
+        Err(End::Recording(failure)) => {
+            // Perhaps a last line still fits; the failure itself is what the caller hears.
+            let _ = walker.emit(&Event::Stopped { reason: StopReason::Failed });
+            return Err(failure);
+        }
     };
     match walker.emit(&Event::Stopped { reason }) {
         Err(End::Recording(failure)) => Err(failure),
