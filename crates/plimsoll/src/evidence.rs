@@ -1,17 +1,22 @@
-//! How much of the environments' CPU time the hypervisor under us gave to others, slice by slice.
+//! Counters of the host, read around slices: how much CPU time the hypervisor under us gave to others, and what the disk
+//! under test delivered.
 //!
 //! The counters of /proc/stat move in ticks (10 ms on usual kernels): in a slice of 0.2 s on one CPU one stolen tick
 //! reads as 5 %. Smaller thefts show only in the sum of many slices.
 
 use std::fs::File;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
+use nix::sys::stat::{major, minor};
 use nix::unistd::{SysconfVar, sysconf};
 
 use crate::clock;
 use crate::sample::Evidence;
 
+/// Name of the row that holds what a disk delivered.
+pub const DISK_READ: &str = "disk read";
 /// Bytes that one `cpuN` line takes at most: ten numbers of 20 digits.
 const LINE_BYTES_MAX: usize = 224;
 
@@ -77,6 +82,57 @@ impl StealMeter {
     }
 }
 
+/// Counts what the disk under a directory delivers, around a slice. Other processes' reading is counted too, so the
+/// figure can show that a disk was not reached, never that it was reached by us.
+#[derive(Debug)]
+pub struct DiskMeter {
+    stat: File,
+    source: String,
+    started: Option<u64>,
+}
+
+/// Bytes of one sector in the kernel's counters, whatever the disk's own sectors are.
+const SECTOR_BYTES: u64 = 512;
+/// Bytes that the one line of a disk's counters takes at most.
+const DISK_LINE_BYTES_MAX: usize = 512;
+
+impl DiskMeter {
+    /// A meter for the disk under this directory; `None` where it lies on none that the kernel counts (tmpfs, network).
+    #[must_use]
+    pub fn under(directory: &Path) -> Option<Self> {
+        let device = std::fs::metadata(directory).ok()?.dev();
+        let source = format!("/sys/dev/block/{}:{}/stat", major(device), minor(device));
+        Some(Self { stat: File::open(&source).ok()?, source, started: None })
+    }
+
+    /// A slice begins.
+    pub fn start(&mut self) {
+        self.started = self.read_bytes();
+    }
+
+    /// The slice has ended: bytes that the disk delivered.
+    pub fn end(&mut self) -> Option<Evidence> {
+        let bytes = self.started.take().and_then(|before| self.read_bytes()?.checked_sub(before))?;
+        Some(Evidence {
+            source: self.source.clone(),
+            name: DISK_READ.to_owned(),
+            unit: "B".to_owned(),
+            value: bytes as f64,
+        })
+    }
+
+    fn read_bytes(&self) -> Option<u64> {
+        let mut line = [0; DISK_LINE_BYTES_MAX];
+        let count = self.stat.read_at(&mut line, 0).ok()?;
+        sectors_read(&String::from_utf8_lossy(line.get(..count)?)).map(|sectors| sectors * SECTOR_BYTES)
+    }
+}
+
+/// Third number of the line (Documentation/block/stat.rst).
+fn sectors_read(line: &str) -> Option<u64> {
+    line.split_whitespace().nth(2)?.parse().ok()
+}
+
 /// Seconds of one tick of /proc/stat.
 fn tick_seconds() -> f64 {
     let per_second = sysconf(SysconfVar::CLK_TCK).ok().flatten().unwrap_or(100).max(1);
@@ -126,6 +182,27 @@ mod tests {
     fn only_the_asked_cpus_are_summed() {
         assert_eq!(sum_ticks(STAT, &[1]), Some(CpuTicks { steal: 62, softirq: 97 }));
         assert_eq!(sum_ticks(STAT, &[0, 1]), Some(CpuTicks { steal: 144, softirq: 163 }));
+    }
+
+    #[test]
+    fn a_disk_delivers_what_is_read_past_every_cache() {
+        let folder = tempfile::tempdir_in("/var/tmp").unwrap();
+        let Some(mut meter) = DiskMeter::under(folder.path()) else { return };
+        let path = folder.path().join("file");
+        std::fs::write(&path, vec![7; 1 << 20]).unwrap();
+        let file = File::open(&path).unwrap();
+        file.sync_all().unwrap();
+        nix::fcntl::posix_fadvise(&file, 0, 0, nix::fcntl::PosixFadviseAdvice::POSIX_FADV_DONTNEED).unwrap();
+        assert_eq!(meter.end(), None);
+        meter.start();
+        assert_eq!(std::fs::read(&path).unwrap().len(), 1 << 20);
+        assert!(meter.end().unwrap().value >= f64::from(1 << 20));
+    }
+
+    #[test]
+    fn the_third_number_counts_sectors_read() {
+        assert_eq!(sectors_read("  8 0 4096 1 5 0 8 2 0 3 3 0 0 0 0 1 0"), Some(4096));
+        assert_eq!(sectors_read(""), None);
     }
 
     #[test]

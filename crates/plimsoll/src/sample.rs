@@ -199,6 +199,9 @@ pub struct WorkloadRecord {
     pub measured_by: String,
     /// Its metrics.
     pub metrics: Vec<MetricRecord>,
+    /// Bytes that each unit of work must read from the disk itself; `None` where a cache may serve it.
+    #[serde(default)]
+    pub disk_bytes_per_work: Option<f64>,
 }
 
 /// A metric as planned.

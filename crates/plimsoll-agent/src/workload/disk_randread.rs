@@ -46,6 +46,7 @@ static ABOUT: About = About {
         range: Some((BLOCK_BYTES as u64, 1 << 40)),
     }],
     uses_disk: true,
+    disk_bytes_per_work: Some(BLOCK_BYTES as u32),
 };
 
 impl Workload for RandRead {

@@ -23,6 +23,7 @@ static ABOUT: About = About {
     measured_by: MeasuredBy::Slices,
     parameters: &[ParameterAbout { name: "calls", meaning: "system calls in one unit", range: Some((1, 10_000_000)) }],
     uses_disk: false,
+    disk_bytes_per_work: None,
 };
 
 impl Workload for Syscall {

@@ -42,6 +42,7 @@ static ABOUT: About = About {
         ParameterAbout { name: "threads", meaning: "threads that share a pass", range: Some((1, 4096)) },
     ],
     uses_disk: false,
+    disk_bytes_per_work: None,
 };
 
 impl Workload for Triad {

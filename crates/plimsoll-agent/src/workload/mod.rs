@@ -116,6 +116,9 @@ pub struct About {
     pub parameters: &'static [ParameterAbout],
     /// Whether it keeps files in the data directory.
     pub uses_disk: bool,
+    /// Bytes that each unit of work must read from the disk itself; `None` where a cache may serve it. The host counts
+    /// what its disk delivers and refuses to compare a disk with a cache.
+    pub disk_bytes_per_work: Option<u32>,
 }
 
 impl About {

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use super::blocks::Table;
 use super::cells::{Arranged, Cell};
+use super::disk;
 use super::effects::{Effect, Pair, Side, against_native};
 use super::environments::{Qualities, qualities};
 use super::estimate::Estimate;
@@ -56,7 +57,7 @@ fn drafts<'a>(
                 side,
                 environment: environment.name.clone(),
                 baseline: environments[0].name.clone(),
-                qualities: qualities(environments, *position),
+                qualities: qualities(environments, *position).and_disk(disk::of(table.cell, *position)),
                 estimate: Estimate::of(&effect.differences()),
                 effect,
                 evidence: evidence.get(position).cloned().unwrap_or_default(),

@@ -59,6 +59,15 @@ pub(super) fn qualities(environments: &[EnvironmentFindings], position: u32) -> 
     Qualities { labels, spoiled: own || native }
 }
 
+impl Qualities {
+    /// The same for one cell whose disk may not have been one.
+    pub(super) fn and_disk(mut self, label: Option<&str>) -> Self {
+        self.spoiled |= label.is_some();
+        self.labels.extend(label.map(str::to_owned));
+        self
+    }
+}
+
 /// Each text once, in the order of its first appearance.
 fn distinct<'a>(texts: impl Iterator<Item = &'a String>) -> Vec<String> {
     let mut seen: Vec<String> = Vec::new();

@@ -15,6 +15,7 @@ mod blocks;
 mod cells;
 mod comparison;
 mod control;
+mod disk;
 mod effects;
 mod environments;
 mod estimate;

@@ -45,3 +45,8 @@ pub(super) fn code_of(error: &anyhow::Error) -> u8 {
         || error.is::<std::io::Error>();
     if worldly { HOST } else { BUG }
 }
+
+/// Whether an error is that nobody reads our output any more.
+pub(super) fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+}

@@ -63,6 +63,8 @@ pub(crate) fn main() -> ExitCode {
     };
     match done {
         Ok(code) => ExitCode::from(code),
+        // Whoever reads our output has seen enough, as `head` does.
+        Err(error) if exit::is_broken_pipe(&error) => ExitCode::from(exit::DONE),
         Err(error) => {
             eprintln!("plimsoll: {error:#}");
             ExitCode::from(exit::code_of(&error))

@@ -97,7 +97,7 @@ impl Launcher for Launchpad {
         let layer = berth.layer.as_mut().map_err(|failure| failure.clone())?;
         let requested = clock::now();
         let vessel = layer.launch(&order)?;
-        let mut session = LiveSession::new(vessel, &self.limits.cpus, self.steal_share_max);
+        let mut session = LiveSession::new(vessel, &self.limits.cpus, &self.place.data, self.steal_share_max);
         session.hello()?;
         let inner = nest(&mut session, &environment, &order)?;
         let ready_seconds = requested.elapsed().as_secs_f64();

@@ -1,6 +1,7 @@
 //! A live connection to an agent: asks, waits with a bound, checks what comes back, and knows why when nothing does.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::Duration;
 
 use plimsoll_protocol::{
@@ -10,7 +11,7 @@ use plimsoll_protocol::{
 use super::Vessel;
 use super::clocks::Clocks;
 use crate::clock;
-use crate::evidence::{StealMeter, StealReading};
+use crate::evidence::{DiskMeter, StealMeter, StealReading};
 use crate::rounds::{Session, Slice};
 use crate::sample::{Cause, Failure};
 
@@ -30,6 +31,8 @@ pub(super) struct LiveSession {
     data_dir: String,
     /// `None` where the host's counters cannot be read; then no slice is spoiled and no row is written.
     meter: Option<StealMeter>,
+    /// `None` where the disk under test is none that the kernel counts.
+    disk: Option<DiskMeter>,
     steal_share_max: f64,
     clocks: Clocks,
     parked: bool,
@@ -37,10 +40,19 @@ pub(super) struct LiveSession {
 }
 
 impl LiveSession {
-    pub(super) fn new(vessel: Box<dyn Vessel>, cpus: &[u32], steal_share_max: f64) -> Self {
+    pub(super) fn new(vessel: Box<dyn Vessel>, cpus: &[u32], disk: &Path, steal_share_max: f64) -> Self {
         let data_dir = vessel.data_dir();
         let meter = StealMeter::open(cpus).ok();
-        Self { vessel, data_dir, meter, steal_share_max, clocks: Clocks::default(), parked: false, gone: false }
+        Self {
+            vessel,
+            data_dir,
+            meter,
+            disk: DiskMeter::under(disk),
+            steal_share_max,
+            clocks: Clocks::default(),
+            parked: false,
+            gone: false,
+        }
     }
 
     pub(super) fn vessel(&self) -> &dyn Vessel {
@@ -124,10 +136,14 @@ impl Session for LiveSession {
         if let Some(meter) = &mut self.meter {
             meter.start();
         }
+        if let Some(disk) = &mut self.disk {
+            disk.start();
+        }
         let started = clock::now();
         let reply = self.ask(&Request::Slice(order), SLICE_WAIT + lead_in + slice_min)?;
         let seconds_outside = started.elapsed().as_secs_f64();
         let counted = self.meter.as_mut().and_then(StealMeter::end);
+        let delivered = self.disk.as_mut().and_then(DiskMeter::end);
         let Reply::Slice(report) = reply else { return Err(unexpected("slice", &reply)) };
         self.clocks.compare(&report, seconds_outside)?;
         Ok(Slice {
@@ -137,7 +153,12 @@ impl Session for LiveSession {
             histograms: report.histograms,
             evidence_inside: report.evidence,
             spoiled: counted.as_ref().and_then(|counted| stolen(counted, self.steal_share_max)),
-            evidence_host: counted.map(|counted| counted.evidence).unwrap_or_default(),
+            evidence_host: counted
+                .map(|counted| counted.evidence)
+                .unwrap_or_default()
+                .into_iter()
+                .chain(delivered)
+                .collect(),
         })
     }
 

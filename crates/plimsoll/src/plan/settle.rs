@@ -218,5 +218,6 @@ fn workload_record(about: &About, parameters: &Parameters) -> WorkloadRecord {
         }
         .to_owned(),
         metrics: metrics.collect(),
+        disk_bytes_per_work: about.disk_bytes_per_work.map(f64::from),
     }
 }

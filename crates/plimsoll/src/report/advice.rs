@@ -95,6 +95,7 @@ fn sentence(name: &str, cells: &[&Comparison]) -> Option<Sentence> {
         with(Tone::Gain, &amount).map(|list| format!("gains {list}")),
         with(Tone::Same, &workload_with_point).map(|list| format!("is within {margin} of native on {list}")),
         with(Tone::Open, &workload_with_point).map(|list| format!("may or may not differ on {list}: cannot tell yet")),
+        with(Tone::Spoiled, &workload_with_point).map(|list| format!("was not measured as asked on {list}")),
     ]
     .into_iter()
     .flatten()
@@ -197,7 +198,7 @@ fn open_cells<'a>(findings: &'a Findings, spoiled: &BTreeSet<&str>) -> Vec<&'a C
     let open = |cell: &&Comparison| {
         cell.headline && cell.verdict == Verdict::Unresolved && !spoiled.contains(cell.environment.as_str())
     };
-    let real = |cell: &&Comparison| !cell.labels.iter().any(|label| label == EMULATED);
+    let real = |cell: &&Comparison| !cell.labels.iter().any(|label| label == EMULATED) && !words::is_spoiled(cell);
     findings.comparisons.iter().filter(open).filter(real).collect()
 }
 
@@ -211,6 +212,9 @@ pub(super) fn notes(cell: &Comparison, of_environment: &[String]) -> Vec<String>
     own.filter_map(|label| note(cell, label)).map(|note| format!("{name}: {note}.")).collect()
 }
 
+/// How the label of a figure ends whose whole environment was not what was asked for.
+const MISMATCH: &str = "asked ≠ got";
+
 fn note(cell: &Comparison, label: &str) -> Option<String> {
     match label {
         HEAVY_TAIL => {
@@ -220,7 +224,8 @@ fn note(cell: &Comparison, label: &str) -> Option<String> {
         }
         AUTOCORRELATED => Some("blocks in a row resemble each other, so the interval was made wider".to_owned()),
         EXPLORATORY | EMULATED => None,
-        spoiled if spoiled.starts_with(SPOILED) => None,
-        other => Some(clean(other)),
+        // Said once for the whole environment, at the top.
+        mismatch if mismatch.starts_with(SPOILED) && mismatch.ends_with(MISMATCH) => None,
+        other => Some(clean(other.strip_prefix(SPOILED).unwrap_or(other))),
     }
 }

@@ -342,6 +342,7 @@ pub(super) fn plan() -> PlanRecord {
                 parameters: map(&[("input_bytes", "1048576"), ("level", "6")]),
                 work: "byte of input".to_owned(),
                 measured_by: "slices".to_owned(),
+                disk_bytes_per_work: None,
                 metrics: vec![metric("throughput", "B/s", MetricKindRecord::Rate, true)],
             },
             WorkloadRecord {
@@ -349,6 +350,7 @@ pub(super) fn plan() -> PlanRecord {
                 parameters: BTreeMap::new(),
                 work: "launch".to_owned(),
                 measured_by: "launch".to_owned(),
+                disk_bytes_per_work: None,
                 metrics: vec![metric("time", "s", MetricKindRecord::Time, true)],
             },
         ],

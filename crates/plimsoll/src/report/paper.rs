@@ -76,7 +76,10 @@ impl Grid {
 
     /// A sentence under the table.
     pub(super) fn note(&mut self, sentence: &str) {
-        self.notes.push(sentence.to_owned());
+        // Panels of one table share launches, and so their notes.
+        if !self.notes.iter().any(|note| note == sentence) {
+            self.notes.push(sentence.to_owned());
+        }
     }
 
     fn column(&mut self, number: usize, change: impl FnOnce(&mut comfy_table::Column)) {

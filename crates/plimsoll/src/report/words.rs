@@ -62,9 +62,14 @@ pub(super) fn name_with_labels(name: &str, labels: &[String]) -> String {
     if labels.is_empty() { clean(name) } else { format!("{} ({})", clean(name), labels.join(", ")) }
 }
 
+/// Whether a figure is not to be used for a reason of its own.
+pub(super) fn is_spoiled(comparison: &Comparison) -> bool {
+    comparison.labels.iter().any(|label| label.starts_with(SPOILED))
+}
+
 /// The verdict in words, with the tone in which to say it. `spoiled`: the environment was not what was asked.
 pub(super) fn verdict(comparison: &Comparison, spoiled: bool) -> (String, Tone) {
-    if spoiled {
+    if spoiled || is_spoiled(comparison) {
         return (NOT_AS_ASKED.to_owned(), Tone::Spoiled);
     }
     if comparison.labels.iter().any(|label| label == EMULATED) {
@@ -90,7 +95,7 @@ fn cannot_tell(mde: Option<f64>) -> String {
 
 /// What native against itself says.
 pub(super) fn control_verdict(control: &Comparison) -> (String, Tone) {
-    if control.labels.iter().any(|label| label.starts_with(SPOILED)) {
+    if is_spoiled(control) {
         return (NOT_AS_ASKED.to_owned(), Tone::Spoiled);
     }
     if control.blocks < BLOCKS_FOR_A_VERDICT {

@@ -15,9 +15,6 @@ use crate::launch::process::run_tool;
 use crate::launch::{Engine, Layer, Place, Usability};
 use crate::sample::Failure;
 
-/// This runtime takes O_DIRECT and then reads through the host's page cache: the bytes never reach the device.
-const DIRECT_IS_CACHED: &str = "direct I/O cached by the host";
-
 /// What sentry and gofer themselves may use beside the container's memory.
 const MEMORY_EXTRA_BYTES: u64 = 256 * 1024 * 1024;
 
@@ -56,10 +53,7 @@ impl Engine for GvisorEngine {
     fn open(&self, place: &Arc<Place>, choice: &LayerChoice) -> Result<Box<dyn Layer>, Failure> {
         let program = container::program("runsc", "gvisor")?;
         let platform = platform(&program, choice)?;
-        let mut runtime = runtime(&program, container::version(&program)?, &platform, choice.option("net"));
-        if choice.option("disk") != "tmpfs" {
-            runtime.labels.push(DIRECT_IS_CACHED.to_owned());
-        }
+        let runtime = runtime(&program, container::version(&program)?, &platform, choice.option("net"));
         container::open(place, choice, runtime)
     }
 }
