@@ -25,7 +25,7 @@ use plimsoll::sample::{Cause, Phase, RunRecord, StopReason};
 use serde_json::Value;
 
 /// CPU time that only a slice takes, in clock ticks (10 ms): whoever has used so much more than before is in one.
-const IN_A_SLICE_TICKS: u64 = 15;
+const IN_A_SLICE_TICKS: u64 = 8;
 /// The guest's own words before it dies.
 const LAST_WORDS: &str = "no system here";
 
@@ -142,7 +142,7 @@ fn a_qemu_that_is_killed_in_mid_slice_costs_its_block_alone() {
         return;
     }
     let desk = Desk::new();
-    fs::write(desk.folder.path().join("run.toml"), "slice = \"2s\"\nslices = 1\n").unwrap();
+    fs::write(desk.folder.path().join("run.toml"), "slice = \"1s\"\nslices = 1\n").unwrap();
     let arguments = ["run.toml", "-e", "sandbox", "-e", "qemu", "-w", "null", "--blocks", "2"];
     let mut live = desk.run_until(&arguments, "block 1/2: measuring");
     let run = desk.run_name().unwrap();
@@ -169,7 +169,7 @@ fn a_private_docker_engine_that_is_killed_in_mid_slice_is_said_and_leaves_nothin
     }
     let links_before = links();
     let desk = Desk::new();
-    fs::write(desk.folder.path().join("run.toml"), "slice = \"2s\"\nslices = 1\n").unwrap();
+    fs::write(desk.folder.path().join("run.toml"), "slice = \"1s\"\nslices = 1\n").unwrap();
     let arguments = ["run.toml", "-e", "docker", "-w", "null", "--blocks", "2"];
     let mut live = desk.run_until(&arguments, "block 1/2: measuring");
     let run = desk.run_name().unwrap();

@@ -203,7 +203,10 @@ fn a_disk_without_room_is_a_mishap_with_its_cause() {
         Some(options.as_str()),
     )
     .unwrap();
-    let output = desk.run(&["-w", "disk", "-e", "native", "--blocks", "1", "--data", small.to_str().unwrap()]);
+    // The usual size would be refused before anything starts.
+    fs::write(desk.folder.path().join("run.toml"), "[parameters.\"disk.randread\"]\nfile_bytes = 67108864\n").unwrap();
+    let data = small.to_str().unwrap();
+    let output = desk.run(&["run.toml", "-w", "disk", "-e", "native", "--blocks", "1", "--data", data]);
     nix::mount::umount(&small).unwrap();
     assert_eq!(output.status.code(), Some(4), "{}", text(&output.stderr));
     let record = desk.record();
