@@ -163,7 +163,18 @@ impl Live {
     }
 }
 
-/// How the mishaps of one arm read, for an assertion's message too.
+/// A test that failed in the middle of a run ends it as a user would.
+impl Drop for Live {
+    fn drop(&mut self) {
+        if self.child.try_wait().is_ok_and(|ended| ended.is_none()) {
+            self.signal(Signal::SIGINT);
+            let _ = self.progress.read_to_string(&mut String::new());
+            let _ = self.child.wait();
+        }
+    }
+}
+
+/// The mishaps of one environment.
 pub(crate) fn mishaps_of<'a>(record: &'a RunRecord, environment: &str) -> Vec<&'a MishapRecord> {
     let is_its = |mishap: &&MishapRecord| {
         let name = mishap.arm.as_ref().and_then(|arm| record.plan.environments.get(arm.environment as usize));
