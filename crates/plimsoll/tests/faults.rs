@@ -47,22 +47,6 @@ fn have(needs: &[&str]) -> bool {
     needs.iter().all(|need| support::require(need))
 }
 
-/// Whether a run would start a Docker engine of its own here.
-fn have_private_docker() -> bool {
-    if !have(&["root", "docker"]) {
-        return false;
-    }
-    let lack = if std::env::var_os("DOCKER_HOST").is_some() {
-        "DOCKER_HOST is set"
-    } else if std::os::unix::net::UnixStream::connect("/var/run/docker.sock").is_ok() {
-        "the host's engine answers at /var/run/docker.sock"
-    } else {
-        return true;
-    };
-    eprintln!("SKIPPED: a private Docker engine: {lack}");
-    false
-}
-
 /// Processes of a run whose command line contains a word.
 fn processes_of(run: &str, word: &str) -> Vec<i32> {
     processes_with(run).into_iter().filter(|(_, line)| line.contains(word)).map(|(pid, _)| pid).collect()
@@ -166,7 +150,7 @@ fn a_qemu_that_is_killed_in_mid_slice_costs_its_block_alone() {
 #[test]
 fn a_private_docker_engine_that_is_killed_in_mid_slice_is_said_and_leaves_nothing() {
     let _alone = alone();
-    if !have_private_docker() {
+    if !have(&["private-docker"]) {
         return;
     }
     let links_before = links();
@@ -227,7 +211,7 @@ fn ctrl_c_while_a_guest_boots_ends_the_run() {
 #[test]
 fn ctrl_c_while_a_private_docker_engine_starts_ends_the_run() {
     let _alone = alone();
-    if !have_private_docker() {
+    if !have(&["private-docker"]) {
         return;
     }
     let links_before = links();
@@ -304,7 +288,7 @@ impl Drop for Bystander {
 #[test]
 fn after_kill_9_with_a_guest_and_containers_alive_clean_removes_ours_alone() {
     let _alone = alone();
-    if !(have(&["root", "qemu", "docker"])) {
+    if !have(&["root", "qemu", "docker"]) {
         return;
     }
     let links_before = links();

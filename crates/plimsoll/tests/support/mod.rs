@@ -11,6 +11,7 @@
 
 use std::fs::OpenOptions;
 use std::io::Write;
+use std::os::unix::net::UnixStream;
 use std::process::Command;
 use std::sync::OnceLock;
 
@@ -18,7 +19,8 @@ use plimsoll::environment::Environment;
 use plimsoll::launch::{Usability, engines};
 use plimsoll::probe::examine;
 
-/// Whether the machine has what a test needs: `root`, `userns`, or an environment such as `docker` or `qemu/sandbox`.
+/// Whether the machine has what a test needs: `root`, `userns`, `private-docker` (a run would start a Docker engine of
+/// its own), or an environment such as `docker` or `qemu/sandbox`.
 ///
 /// If not, the test must return: the reason is printed and appended to the file named by `PLIMSOLL_SKIPS`.
 ///
@@ -52,6 +54,7 @@ pub(crate) fn lack(what: &str) -> Option<String> {
     match what {
         "root" => (!nix::unistd::Uid::effective().is_root()).then(|| "not root".to_owned()),
         "userns" => userns_lack(),
+        "private-docker" => private_docker_lack(),
         environment => engine_lack(environment),
     }
 }
@@ -60,6 +63,18 @@ fn userns_lack() -> Option<String> {
     let forbidden = |path: &str| std::fs::read_to_string(path).is_ok_and(|text| text.trim() == "0");
     let closed = ["/proc/sys/user/max_user_namespaces", "/proc/sys/kernel/unprivileged_userns_clone"];
     closed.iter().find(|path| forbidden(path)).map(|path| format!("{path} is 0"))
+}
+
+/// Whether a run would have to use an engine that is not its own, or none.
+fn private_docker_lack() -> Option<String> {
+    const SYSTEM_SOCKET: &str = "/var/run/docker.sock";
+    if std::env::var_os("DOCKER_HOST").is_some() {
+        return Some("DOCKER_HOST is set".to_owned());
+    }
+    if UnixStream::connect(SYSTEM_SOCKET).is_ok() {
+        return Some(format!("the host's engine answers at {SYSTEM_SOCKET}"));
+    }
+    lack("root").or_else(|| lack("docker"))
 }
 
 fn engine_lack(name: &str) -> Option<String> {
