@@ -3,136 +3,20 @@
 #![allow(clippy::unwrap_used, reason = "a test that unwraps has failed")]
 #![allow(clippy::disallowed_methods, reason = "the program under test is a process")]
 
+#[path = "support/desk.rs"]
+mod desk;
 mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::io::{BufRead, BufReader, Read};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::path::Path;
+use std::process::Command;
 
+use desk::{Desk, PLIMSOLL, cgroups_named, text};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use plimsoll::launch::journal::Journal;
-use plimsoll::sample::{Cause, Phase, RunRecord, StopReason};
-use plimsoll::store;
+use plimsoll::sample::{Cause, Phase, StopReason};
 use serde_json::Value;
-
-const PLIMSOLL: &str = env!("CARGO_BIN_EXE_plimsoll");
-
-/// A folder of its own on a disk, with the run file that a test makes in it.
-struct Desk {
-    folder: tempfile::TempDir,
-}
-
-impl Desk {
-    fn new() -> Self {
-        Self { folder: tempfile::Builder::new().prefix("plimsoll-test-").tempdir_in("/var/tmp").unwrap() }
-    }
-
-    fn run_file(&self) -> PathBuf {
-        self.folder.path().join("run.sqlite")
-    }
-
-    fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(PLIMSOLL);
-        command.args(["run", "-o", "run.sqlite"]);
-        if !arguments.contains(&"--data") {
-            command.arg("--data").arg(self.folder.path());
-        }
-        command.args(arguments).current_dir(self.folder.path());
-        command
-    }
-
-    fn run(&self, arguments: &[&str]) -> Output {
-        self.command(arguments).output().unwrap()
-    }
-
-    /// Starts a run and reads its progress until a line contains `mark`.
-    fn run_until(&self, arguments: &[&str], mark: &str) -> Live {
-        let mut child = self.command(arguments).stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
-        let mut progress = BufReader::new(child.stderr.take().unwrap());
-        let mut read = String::new();
-        while !read.contains(mark) {
-            assert_ne!(progress.read_line(&mut read).unwrap(), 0, "ended before `{mark}`: {read}");
-        }
-        Live { child, progress }
-    }
-
-    fn record(&self) -> RunRecord {
-        store::load(&self.run_file()).unwrap()
-    }
-
-    /// What the run left in its folder beside its two files.
-    fn leftovers(&self) -> Vec<String> {
-        let names = fs::read_dir(self.folder.path()).unwrap().map(|entry| entry.unwrap().file_name());
-        names.map(|name| name.to_string_lossy().into_owned()).filter(|name| !name.starts_with("run.")).collect()
-    }
-
-    /// Everything on the host that carries the run's name.
-    fn traces(&self) -> Vec<String> {
-        let run = format!("plimsoll-{}", self.record().run.id);
-        let mut traces = self.leftovers();
-        traces.extend(cgroups_named(Path::new("/sys/fs/cgroup"), &run, 4));
-        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
-        traces.extend(mounts.lines().filter(|line| line.contains(&run)).map(str::to_owned));
-        traces.extend(processes_with(&run));
-        let journal = Journal::directory().join(format!("{run}.journal"));
-        traces.extend(journal.exists().then(|| journal.display().to_string()));
-        traces
-    }
-}
-
-/// A run in its middle.
-struct Live {
-    child: Child,
-    progress: BufReader<std::process::ChildStderr>,
-}
-
-impl Live {
-    fn signal(&self, signal: Signal) {
-        kill(Pid::from_raw(self.child.id() as i32), signal).unwrap();
-    }
-
-    /// Its exit code (`None` for a signal) and the rest of its progress.
-    fn end(mut self) -> (Option<i32>, String) {
-        let mut rest = String::new();
-        self.progress.read_to_string(&mut rest).unwrap();
-        (self.child.wait().unwrap().code(), rest)
-    }
-}
-
-fn cgroups_named(folder: &Path, name: &str, depth: u32) -> Vec<String> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-        let path = entry.path();
-        if !path.is_dir() {
-            continue;
-        }
-        if entry.file_name().to_string_lossy().contains(name) {
-            found.push(path.display().to_string());
-        } else if depth > 0 {
-            found.extend(cgroups_named(&path, name, depth - 1));
-        }
-    }
-    found
-}
-
-fn processes_with(text: &str) -> Vec<String> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir("/proc").unwrap().flatten() {
-        let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
-        let line = String::from_utf8_lossy(&line).replace('\0', " ");
-        if line.contains(text) {
-            found.push(line);
-        }
-    }
-    found
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
 
 #[test]
 fn a_run_measures_reports_and_leaves_nothing_behind() {
@@ -333,7 +217,10 @@ fn a_disk_without_room_is_a_mishap_with_its_cause() {
         Some(options.as_str()),
     )
     .unwrap();
-    let output = desk.run(&["-w", "disk", "-e", "native", "--blocks", "1", "--data", small.to_str().unwrap()]);
+    // The usual size would be refused before anything starts.
+    fs::write(desk.folder.path().join("run.toml"), "[parameters.\"disk.randread\"]\nfile_bytes = 67108864\n").unwrap();
+    let data = small.to_str().unwrap();
+    let output = desk.run(&["run.toml", "-w", "disk", "-e", "native", "--blocks", "1", "--data", data]);
     nix::mount::umount(&small).unwrap();
     assert_eq!(output.status.code(), Some(4), "{}", text(&output.stderr));
     let record = desk.record();

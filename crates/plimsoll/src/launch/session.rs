@@ -8,8 +8,8 @@ use plimsoll_protocol::{
     FrameError, NestOrder, Observation, Reply, Request, SliceOrder, WorkloadOrder, read_frame, write_frame,
 };
 
-use super::Vessel;
 use super::clocks::Clocks;
+use super::{Diagnosis, Vessel};
 use crate::clock;
 use crate::evidence::{DiskMeter, StealMeter, StealReading};
 use crate::rounds::{Session, Slice};
@@ -120,6 +120,20 @@ impl LiveSession {
         let words = diagnosis.words.trim();
         Failure::new(cause, if words.is_empty() { what } else { format!("{what}; {words}") })
     }
+
+    /// What carries the agent ended between two slices: the same words as when it ends in one.
+    fn explain_end(&mut self, failure: Failure) -> Failure {
+        if failure.cause != Cause::Died {
+            return failure;
+        }
+        let Diagnosis { out_of_memory, words } = self.vessel.diagnose();
+        let cause = if out_of_memory { Cause::OutOfMemory } else { Cause::Died };
+        let message = match words.trim() {
+            words if failure.message.contains(words) => failure.message,
+            words => format!("{}; {words}", failure.message),
+        };
+        Failure::new(cause, message)
+    }
 }
 
 impl Session for LiveSession {
@@ -170,13 +184,13 @@ impl Session for LiveSession {
     }
 
     fn park(&mut self) -> Result<(), Failure> {
-        self.vessel.park()?;
+        self.vessel.park().map_err(|failure| self.explain_end(failure))?;
         self.parked = true;
         Ok(())
     }
 
     fn resume(&mut self) -> Result<(), Failure> {
-        self.vessel.resume()?;
+        self.vessel.resume().map_err(|failure| self.explain_end(failure))?;
         self.parked = false;
         Ok(())
     }

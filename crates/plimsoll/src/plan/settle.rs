@@ -92,9 +92,9 @@ impl Plan {
         let mut sized = Vec::new();
         for workload in &self.workloads {
             let name = workload.about().name;
-            match workload.size(room) {
+            let written = self.parameters.get(name).cloned().unwrap_or_default();
+            match workload.size(&room_beside(&written, room)) {
                 Ok(mut parameters) => {
-                    let written = self.parameters.get(name).cloned().unwrap_or_default();
                     parameters.0.extend(written.0);
                     sized.push((*workload, parameters));
                 }
@@ -154,6 +154,15 @@ impl Plan {
             steal_share_max: STEAL_SHARE_MAX,
         }
     }
+}
+
+/// The room in which a size is chosen. Where the plan sets a size in bytes nothing has to fit but what was written, which
+/// is the user's word: a limit that refuses the size that is not used would refuse its own remedy.
+fn room_beside(written: &Parameters, room: &Room) -> Room {
+    if written.0.keys().any(|name| name.ends_with("_bytes")) {
+        return Room { memory_bytes: u64::MAX, disk_bytes: u64::MAX, ..*room };
+    }
+    *room
 }
 
 fn default_memory(cache_bytes: u64) -> u64 {

@@ -154,6 +154,14 @@ fn a_workload_that_the_limits_cannot_hold_is_refused_with_a_remedy() {
 }
 
 #[test]
+fn a_size_that_the_plan_sets_is_taken_where_the_usual_one_would_not_fit() {
+    let written = file::read("p", "memory = \"64MiB\"\n[parameters.\"mem.triad\"]\narray_bytes = 8388608\n").unwrap();
+    let wishes = Wishes { workloads: said(&["mem.triad"]), ..written };
+    let settled = check(wishes).unwrap().settle(&host(), Vec::new(), 1).unwrap();
+    assert_eq!(settled.record.workloads[0].parameters["array_bytes"], "8388608");
+}
+
+#[test]
 fn sizes_are_the_same_whatever_environments_take_part() {
     let parameters = |environments: &[&str]| {
         let plan = check(Wishes { environments: said(environments), ..Wishes::default() }).unwrap();

@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use plimsoll::launch::journal::Journal;
+use plimsoll::sample::Cause;
 use plimsoll_protocol::{FrameError, Reply, Request, read_frame, write_frame};
 
 use crate::ground::{Ground, PLIMSOLL, ask_engine, assert_nothing_left_of, cgroups, hello};
@@ -48,6 +49,10 @@ fn a_private_engine_that_is_killed_ends_the_stream_and_leaves_nothing() {
         assert!(matches!(end, FrameError::Closed), "{end}");
         let diagnosis = vessel.diagnose();
         assert!(diagnosis.words.contains("the private Docker engine has ended: signal 9"), "{diagnosis:?}");
+        for failure in [vessel.park().unwrap_err(), vessel.resume().unwrap_err()] {
+            assert_eq!(failure.cause, Cause::Died, "{failure}");
+            assert!(failure.message.contains("has ended: signal 9"), "{failure}");
+        }
         let failure = layer.launch(&ground.order(2, 128)).err().unwrap();
         assert!(failure.message.contains("has ended: signal 9"), "{failure}");
     }

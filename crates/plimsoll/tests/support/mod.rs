@@ -11,12 +11,16 @@
 
 use std::fs::OpenOptions;
 use std::io::Write;
+use std::os::unix::net::UnixStream;
+use std::process::Command;
+use std::sync::OnceLock;
 
 use plimsoll::environment::Environment;
 use plimsoll::launch::{Usability, engines};
 use plimsoll::probe::examine;
 
-/// Whether the machine has what a test needs: `root`, `userns`, or an environment such as `docker` or `qemu/sandbox`.
+/// Whether the machine has what a test needs: `root`, `userns`, `private-docker` (a run would start a Docker engine of
+/// its own), or an environment such as `docker` or `qemu/sandbox`.
 ///
 /// If not, the test must return: the reason is printed and appended to the file named by `PLIMSOLL_SKIPS`.
 ///
@@ -37,10 +41,12 @@ pub(crate) fn require(what: &str) -> bool {
     false
 }
 
-/// The outermost engine's name is what CI demands: `qemu` demands `qemu/sandbox`.
+/// The outermost engine's name is what CI demands: `qemu` demands `qemu/sandbox`. Where root is demanded, so is the
+/// sandbox, which needs nothing else.
 fn demanded(what: &str) -> bool {
     let engine = what.split(['/', ':']).next().unwrap_or(what);
-    std::env::var("PLIMSOLL_REQUIRE").is_ok_and(|list| list.split(',').any(|one| one.trim() == engine))
+    let demands = |one: &str| one == engine || (one == "root" && engine == "sandbox");
+    std::env::var("PLIMSOLL_REQUIRE").is_ok_and(|list| list.split(',').any(|one| demands(one.trim())))
 }
 
 /// Why the machine lacks it; `None` if it does not.
@@ -48,6 +54,7 @@ pub(crate) fn lack(what: &str) -> Option<String> {
     match what {
         "root" => (!nix::unistd::Uid::effective().is_root()).then(|| "not root".to_owned()),
         "userns" => userns_lack(),
+        "private-docker" => private_docker_lack(),
         environment => engine_lack(environment),
     }
 }
@@ -58,7 +65,40 @@ fn userns_lack() -> Option<String> {
     closed.iter().find(|path| forbidden(path)).map(|path| format!("{path} is 0"))
 }
 
+/// Whether a run would have to use an engine that is not its own, or none.
+fn private_docker_lack() -> Option<String> {
+    const SYSTEM_SOCKET: &str = "/var/run/docker.sock";
+    if std::env::var_os("DOCKER_HOST").is_some() {
+        return Some("DOCKER_HOST is set".to_owned());
+    }
+    if UnixStream::connect(SYSTEM_SOCKET).is_ok() {
+        return Some(format!("the host's engine answers at {SYSTEM_SOCKET}"));
+    }
+    lack("root").or_else(|| lack("docker"))
+}
+
 fn engine_lack(name: &str) -> Option<String> {
+    match doctor().iter().find(|one| one["name"] == name) {
+        Some(said) if said["usable"] == true => None,
+        Some(said) => Some(said["why"].as_str().unwrap_or("the doctor does not say why").to_owned()),
+        None => unlisted_lack(name),
+    }
+}
+
+/// What the program itself says of every environment without options. Not asked in this process: an engine that tries a
+/// container executes itself, and a test is no program that could enclose anything.
+#[allow(clippy::disallowed_methods, reason = "the program under test is a process")]
+fn doctor() -> &'static [serde_json::Value] {
+    static SAID: OnceLock<Vec<serde_json::Value>> = OnceLock::new();
+    SAID.get_or_init(|| {
+        let arguments = ["doctor", "--format", "json"];
+        let output = Command::new(env!("CARGO_BIN_EXE_plimsoll")).args(arguments).output().expect("plimsoll starts");
+        let said: serde_json::Value = serde_json::from_slice(&output.stdout).expect("the doctor speaks JSON");
+        said["environments"].as_array().expect("the doctor lists environments").clone()
+    })
+}
+
+fn unlisted_lack(name: &str) -> Option<String> {
     let environment = match Environment::parse(name, &engines::abouts()) {
         Ok(environment) => environment,
         Err(errors) => return Some(errors.iter().map(ToString::to_string).collect::<Vec<String>>().join("; ")),

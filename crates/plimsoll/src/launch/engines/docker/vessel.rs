@@ -16,7 +16,7 @@ use super::shared::Daemon;
 use crate::launch::bundle::DATA_PATH;
 use crate::launch::journal::{Entry, Journal, Resource};
 use crate::launch::{Diagnosis, LaunchOrder, Place, Vessel};
-use crate::sample::Failure;
+use crate::sample::{Cause, Failure};
 
 /// From the end of a container's stream until the engine knows that it has ended.
 const EXIT_BOUND: Duration = Duration::from_secs(2);
@@ -60,6 +60,16 @@ impl Container {
         Ok(Self { name: order.name.clone(), daemon, wire, pump, log, asked, label: wishes.network_label(), made })
     }
 
+    /// A request that failed because the engine is gone says so.
+    fn explain(&self, failure: Failure) -> Failure {
+        match self.daemon.ended() {
+            Some(words) if failure.cause != Cause::Interrupted => {
+                Failure::new(Cause::Died, format!("{failure}; {words}"))
+            }
+            _ => failure,
+        }
+    }
+
     fn log_tail(&self) -> String {
         let text = std::fs::read(&self.log).unwrap_or_default();
         let tail = &text[text.len().saturating_sub(LOG_TAIL_BYTES)..];
@@ -89,11 +99,11 @@ impl Vessel for Container {
     }
 
     fn park(&mut self) -> Result<(), Failure> {
-        self.daemon.client.pause(&self.name)
+        self.daemon.client.pause(&self.name).map_err(|failure| self.explain(failure))
     }
 
     fn resume(&mut self) -> Result<(), Failure> {
-        self.daemon.client.unpause(&self.name)
+        self.daemon.client.unpause(&self.name).map_err(|failure| self.explain(failure))
     }
 
     fn diagnose(&mut self) -> Diagnosis {
