@@ -25,7 +25,10 @@ pub(super) fn seconds_to_hello(command: Command, rescue: &[&str]) -> Result<f64>
         match reply {
             Ok(Reply::Hello(_)) => {}
             Ok(other) => bail!("the agent answered {other:?}"),
-            Err(error) => bail!("{error}: {}", last_words(agent)),
+            Err(error) => {
+                drop(input);
+                bail!("{error}: {}", last_words(agent));
+            }
         }
         write_frame(&mut input, &Request::ShutDown)?;
         drop(input);
@@ -98,7 +101,7 @@ mod tests {
 
     #[test]
     fn a_program_that_is_no_agent_is_refused_with_its_words() {
-        let program = tools::program("sh", &["-c", "read -r line; echo no such container >&2"]);
+        let program = tools::program("sh", &["-c", "head -c 10 >/dev/null; echo no such container >&2"]);
         let error = seconds_to_hello(program, &[]).expect_err("it is no agent");
         assert!(format!("{error:#}").contains("no such container"), "{error:#}");
     }

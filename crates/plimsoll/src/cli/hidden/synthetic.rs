@@ -84,12 +84,12 @@ impl Writer {
             let record = LaunchRecord { id, block, group: 0, arm, position, requested_at, ready_seconds: 0.1, profile };
             self.store.hear(&Event::Launched(record))?;
         }
-        for workload in 0..WORKLOADS.len() {
+        for (workload, name) in WORKLOADS.into_iter().enumerate() {
             for visit in 0..slices {
                 for (position, launch) in (0..).zip(first..=self.launches) {
                     let log_time = self.runs[workload].slices[block as usize - 1][position as usize][visit];
                     let spot = Spot { launch, visit: visit as u32, position };
-                    self.slice(WORKLOADS[workload], &spot, log_time.exp())?;
+                    self.slice(name, &spot, log_time.exp())?;
                 }
             }
         }
@@ -218,8 +218,8 @@ mod tests {
         let record = load(&path).unwrap();
         assert_eq!(record.slices.len(), 2_000);
         let findings = analyse(&record);
-        let gvisor = |cell: &&plimsoll::analysis::Comparison| cell.environment == "gvisor" && cell.headline;
-        let found: Vec<f64> = findings.comparisons.iter().filter(gvisor).map(|cell| cell.cost).collect();
+        let gvisor = findings.comparisons.iter().filter(|cell| cell.environment == "gvisor" && cell.headline);
+        let found: Vec<f64> = gvisor.map(|cell| cell.cost).collect();
         assert_eq!(found.len(), WORKLOADS.len());
         assert!(found.iter().all(|cost| (0.55..0.75).contains(cost)), "e^0.5 - 1 was planted, found {found:?}");
         assert!(findings.comparisons.iter().any(|cell| cell.metric == "latency.p99"), "no percentile was computed");
