@@ -11,6 +11,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     }
     let mut checks = vec![
         tools::cargo(&["fmt", "--all", "--", "--check"]),
+        tools::cargo(&["fmt", "--manifest-path", "fuzz/Cargo.toml", "--", "--check"]),
         tools::cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]),
     ];
     if tools::succeeds(tools::cargo(&["deny", "--version"])) {

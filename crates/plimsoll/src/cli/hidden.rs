@@ -1,13 +1,17 @@
-//! Subcommands that the program calls itself with. They are no part of the contract.
+//! Subcommands that the program calls itself with, or that this repository's tasks call. They are no part of the
+//! contract.
+
+mod synthetic;
 
 use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::Result;
 use clap::Subcommand;
 use plimsoll::launch::enclosure;
 use plimsoll::launch::engines::docker;
-use plimsoll::{guest, interrupt};
+use plimsoll::{guest, interrupt, launch};
 use plimsoll_agent::{Wire, run_under_init, serve};
 
 use super::exit;
@@ -32,6 +36,24 @@ pub(super) enum HiddenCommand {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
         command: Vec<OsString>,
     },
+    /// Write the bundle of a default container, for any OCI runtime
+    #[command(hide = true)]
+    OciBundle {
+        folder: PathBuf,
+        #[arg(long)]
+        cgroup: String,
+        #[arg(long)]
+        memory_bytes: u64,
+    },
+    /// Write the run file of a run that never happened
+    #[command(hide = true)]
+    SyntheticRun {
+        file: PathBuf,
+        #[arg(long)]
+        samples: u64,
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+    },
 }
 
 /// A guest's kernel starts us as process 1 and may add words of its own: no usage is checked then.
@@ -46,6 +68,15 @@ pub(super) fn run(command: HiddenCommand) -> Result<u8> {
         HiddenCommand::Agent => Ok(byte(run_under_init(agent))),
         HiddenCommand::SandboxChild { order } => Ok(byte(enclosure::sandbox_child(&order))),
         HiddenCommand::PrivateDocker { command } => private_docker(&command),
+        HiddenCommand::OciBundle { folder, cgroup, memory_bytes } => {
+            launch::write_oci_bundle(&folder, Path::new("/proc/self/exe"), &cgroup, memory_bytes)?;
+            Ok(exit::DONE)
+        }
+        HiddenCommand::SyntheticRun { file, samples, seed } => {
+            let written = synthetic::write(&file, samples, seed)?;
+            println!("{written} samples");
+            Ok(exit::DONE)
+        }
     }
 }
 

@@ -35,6 +35,7 @@ use crate::environment::{EngineAbout, Layer as LayerChoice};
 use crate::sample::Failure;
 
 pub use launchpad::Launchpad;
+pub use oci::write_bundle as write_oci_bundle;
 pub use place::{Folders, Limits, Place};
 pub(crate) use sys::raise_loopback;
 

@@ -12,7 +12,8 @@ use serde_json::{Value, json};
 
 pub(super) use seccomp::{filters, profile};
 
-use super::bundle::{AGENT_PATH, DATA_PATH};
+use super::bundle::{AGENT_PATH, Bundle, DATA_PATH};
+use crate::sample::Failure;
 
 /// Docker's default capabilities.
 const CAPABILITIES: [&str; 14] = [
@@ -74,6 +75,28 @@ pub(super) enum Data {
     Volume(PathBuf),
     /// Memory.
     Memory,
+}
+
+/// Writes `rootfs` and `config.json` into a folder, for whoever starts a runtime without us: a default container of
+/// root's, but on a plain folder instead of an overlay.
+///
+/// # Errors
+/// When a file cannot be read or written.
+pub fn write_bundle(folder: &Path, executable: &Path, cgroup: &str, memory_bytes: u64) -> Result<(), Failure> {
+    Bundle::of_agent(executable)?.write_folder(&folder.join("rootfs"))?;
+    let config = config(&Container {
+        root: PathBuf::from("rootfs"),
+        cgroup: cgroup.to_owned(),
+        memory_bytes: Some(memory_bytes),
+        data: Data::Overlay,
+        own_network: true,
+        network_is_ours: true,
+        seccomp: true,
+        user_namespace: false,
+    });
+    let path = folder.join("config.json");
+    std::fs::write(&path, config.to_string())
+        .map_err(|error| Failure::from(error).while_doing(&path.display().to_string()))
 }
 
 /// The configuration that a runtime reads as `config.json`.
