@@ -1,26 +1,41 @@
 //! The agent's clock against ours: a guest whose clock runs fast or slow would measure nonsense and never know.
 //!
 //! The agent says how long it took over a request by its own clock; we know how long we waited. A clock that runs fast
-//! shows at once: nothing can take longer inside than outside. A slow one looks like a late answer, and on a busy host
-//! answers are late: so it is judged by the most punctual answer of the launch, which no clock can make better.
+//! shows soon: nothing can take longer inside than outside, and over a launch the little that it gains adds up. A slow
+//! one looks like a late answer, and on a busy host answers are late: so it is judged by the most punctual answer of the
+//! launch, which no clock can make better.
 
 use plimsoll_protocol::SliceReport;
 
 use crate::sample::{Cause, Failure};
 
-/// Clocks may differ by this share of a request's time...
-const SHARE_MAX: f64 = 0.02;
-/// ...plus this: what a message takes on its way, and the coarsest clock of a guest.
-const SECONDS_MAX: f64 = 0.02;
+/// One answer may claim this share more than the time that we waited...
+const ANSWER_SHARE_MAX: f64 = 0.02;
+/// ...plus this: the coarsest clock of a guest.
+const ANSWER_SECONDS_MAX: f64 = 0.02;
+/// All answers of a launch together may claim this share more...
+const LAUNCH_SHARE_MAX: f64 = 0.005;
+/// ...plus this: roundings of a coarse clock cancel out.
+const LAUNCH_SECONDS_MAX: f64 = 0.01;
+/// The most punctual answer of a launch may lack this share of the time that we waited...
+const LATE_SHARE_MAX: f64 = 0.01;
+/// ...plus this: what a message takes on its way.
+const LATE_SECONDS_MAX: f64 = 0.005;
+/// Shorter requests do not tell a slow clock from a slow message, seconds.
+const JUDGED_SECONDS_MIN: f64 = 0.1;
 /// Answers that are needed before a late one means a slow clock.
 const ANSWERS_MIN: u32 = 3;
 
 /// What the answers of one launch said so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(super) struct Clocks {
+    /// Sums over all answers, seconds.
+    handled: f64,
+    outside: f64,
+    /// Answers to requests that were long enough to judge by.
     answers: u32,
-    /// The smallest excess of outside over what is allowed, seconds.
-    excess_min: Option<f64>,
+    /// The smallest share of the time outside that is missing inside.
+    late_share_min: Option<f64>,
 }
 
 impl Clocks {
@@ -30,18 +45,28 @@ impl Clocks {
     /// [`Cause::Clock`] when the clocks cannot both be right.
     pub(super) fn compare(&mut self, report: &SliceReport, outside: f64) -> Result<(), Failure> {
         let (inside, handled) = (report.seconds, report.handled_seconds);
-        let allowed = outside * SHARE_MAX + SECONDS_MAX;
-        if inside > handled || handled > outside + allowed {
-            return Err(disagree(inside, handled, outside));
-        }
-        let excess = outside - handled - allowed;
-        self.answers += 1;
-        let excess_min = self.excess_min.map_or(excess, |least| least.min(excess));
-        self.excess_min = Some(excess_min);
-        if self.answers >= ANSWERS_MIN && excess_min > 0.0 {
+        self.handled += handled;
+        self.outside += outside;
+        let impossible = inside > handled || handled > outside * (1.0 + ANSWER_SHARE_MAX) + ANSWER_SECONDS_MAX;
+        if impossible || self.is_fast() || self.is_slow(handled, outside) {
             return Err(disagree(inside, handled, outside));
         }
         Ok(())
+    }
+
+    fn is_fast(&self) -> bool {
+        self.handled > self.outside * (1.0 + LAUNCH_SHARE_MAX) + LAUNCH_SECONDS_MAX
+    }
+
+    fn is_slow(&mut self, handled: f64, outside: f64) -> bool {
+        if outside < JUDGED_SECONDS_MIN {
+            return false;
+        }
+        let late_share = (outside - handled - LATE_SECONDS_MAX) / outside;
+        let late_share_min = self.late_share_min.map_or(late_share, |least| least.min(late_share));
+        self.late_share_min = Some(late_share_min);
+        self.answers += 1;
+        self.answers >= ANSWERS_MIN && late_share_min > LATE_SHARE_MAX
     }
 }
 
@@ -81,7 +106,18 @@ mod tests {
 
     #[test]
     fn a_host_that_answers_late_is_no_slow_clock() {
-        assert_eq!(answers(&[(0.2, 0.3), (0.2, 0.9), (0.2, 0.21), (0.2, 0.5)]), Ok(()));
+        assert_eq!(answers(&[(0.2, 0.3), (0.2, 0.9), (0.2, 0.205), (0.2, 0.5)]), Ok(()));
+    }
+
+    #[test]
+    fn three_percent_of_short_requests_are_found_either_way() {
+        assert_eq!(answers(&[(0.220 * 1.03, 0.221); 8]).unwrap_err().cause, Cause::Clock, "fast");
+        assert_eq!(answers(&[(0.220 * 0.97, 0.221); 8]).unwrap_err().cause, Cause::Clock, "slow");
+    }
+
+    #[test]
+    fn requests_too_short_to_judge_by_mean_no_slow_clock() {
+        assert_eq!(answers(&[(0.010, 0.018); 20]), Ok(()));
     }
 
     #[test]

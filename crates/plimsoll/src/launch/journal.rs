@@ -184,6 +184,20 @@ impl Journal {
         Ok(entry)
     }
 
+    /// Notes and makes a directory with this mode, for a path whose parent exists. One that is there already is somebody
+    /// else's: it is forgotten again, so that undoing does not touch it.
+    ///
+    /// # Errors
+    /// When it is there already or cannot be made.
+    pub fn make_directory(&self, path: &Path, mode: u32) -> Result<Entry, Failure> {
+        let entry = self.note(Resource::Directory { path: path.to_owned() })?;
+        DirBuilder::new().mode(mode).create(path).map_err(|error| {
+            self.forget(entry);
+            Failure::from(error).while_doing(&format!("cannot make {}", path.display()))
+        })?;
+        Ok(entry)
+    }
+
     /// Undoes one entry and forgets it. An entry that is not known any more is undone already.
     ///
     /// # Errors

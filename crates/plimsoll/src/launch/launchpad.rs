@@ -39,11 +39,11 @@ impl Launchpad {
         limits: Limits,
         steal_share_max: f64,
     ) -> Result<Self, Failure> {
+        let executable_sha256 = place.executable_sha256()?;
         let berths = environments
             .iter()
             .map(|environment| Berth { environment: environment.clone(), layer: open(&place, environment) })
             .collect();
-        let executable_sha256 = place.executable_sha256()?;
         Ok(Self { place, berths, limits, steal_share_max, executable_sha256 })
     }
 
@@ -98,11 +98,24 @@ impl Launcher for Launchpad {
         let requested = clock::now();
         let vessel = layer.launch(&order)?;
         let mut session = LiveSession::new(vessel, &self.limits.cpus, &self.place.data, self.steal_share_max);
-        session.hello()?;
-        let inner = nest(&mut session, &environment, &order)?;
-        let ready_seconds = requested.elapsed().as_secs_f64();
-        let profile = self.profile(&environment, &mut session, inner)?;
-        Ok(Launched { session: Box::new(session) as Box<dyn Session>, ready_seconds, profile })
+        let mut greet = || -> Result<(f64, Profile), Failure> {
+            session.hello()?;
+            let inner = nest(&mut session, &environment, &order)?;
+            let ready_seconds = requested.elapsed().as_secs_f64();
+            Ok((ready_seconds, self.profile(&environment, &mut session, inner)?))
+        };
+        match greet() {
+            Ok((ready_seconds, profile)) => Ok(Launched { session: Box::new(session), ready_seconds, profile }),
+            Err(failure) => Err(with_the_end(failure, session.shut_down())),
+        }
+    }
+}
+
+/// A launch that failed, with what went wrong when it was ended.
+fn with_the_end(failure: Failure, ended: Result<(), Failure>) -> Failure {
+    match ended {
+        Ok(()) => failure,
+        Err(end) => Failure { message: format!("{failure}; and it could not be ended: {end}"), ..failure },
     }
 }
 
@@ -136,4 +149,92 @@ fn nest(session: &mut LiveSession, environment: &Environment, order: &LaunchOrde
     }
     session.hello()?;
     Ok(inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::os::fd::OwnedFd;
+    use std::os::unix::net::UnixStream;
+
+    use plimsoll_agent::wire::Wire;
+
+    use super::*;
+    use crate::launch::bundle::Bundle;
+    use crate::launch::journal::Journal;
+    use crate::launch::{Diagnosis, Vessel};
+
+    /// An environment whose agent is gone before it said a word, and that cannot be removed.
+    struct Wreck;
+
+    struct WreckedVessel {
+        wire: Wire,
+    }
+
+    impl Layer for Wreck {
+        fn launch(&mut self, _order: &LaunchOrder) -> Result<Box<dyn Vessel>, Failure> {
+            let (ours, _) = UnixStream::pair()?;
+            let wire = Wire::new(OwnedFd::from(ours.try_clone()?), OwnedFd::from(ours), || false)?;
+            Ok(Box::new(WreckedVessel { wire }))
+        }
+
+        fn close(&mut self) -> Result<(), Failure> {
+            Ok(())
+        }
+    }
+
+    impl Vessel for WreckedVessel {
+        fn wire(&mut self) -> &mut Wire {
+            &mut self.wire
+        }
+
+        fn data_dir(&self) -> String {
+            String::new()
+        }
+
+        fn asked(&self) -> BTreeMap<String, String> {
+            BTreeMap::new()
+        }
+
+        fn facts(&self) -> BTreeMap<String, String> {
+            BTreeMap::new()
+        }
+
+        fn labels(&self) -> Vec<String> {
+            Vec::new()
+        }
+
+        fn park(&mut self) -> Result<(), Failure> {
+            Ok(())
+        }
+
+        fn resume(&mut self) -> Result<(), Failure> {
+            Ok(())
+        }
+
+        fn diagnose(&mut self) -> Diagnosis {
+            Diagnosis { out_of_memory: false, words: "struck a reef".to_owned() }
+        }
+
+        fn tear_down(&mut self) -> Result<(), Failure> {
+            Err(Failure::new(crate::sample::Cause::TearDown, "its mast is still mounted"))
+        }
+    }
+
+    #[test]
+    fn a_launch_that_fails_says_what_it_left_behind() {
+        let folder = tempfile::tempdir().unwrap();
+        let run = "plimsoll-test-wreck".to_owned();
+        let journal = Journal::start(folder.path(), &run).unwrap();
+        let (scratch, data) = (folder.path().to_owned(), folder.path().to_owned());
+        let bundle = Bundle::default();
+        let place = Arc::new(Place { run, scratch, data, journal, bundle, root: false, interrupted: || false });
+        let berth = Berth { environment: Environment::native(), layer: Ok(Box::new(Wreck)) };
+        let limits = Limits { cpus: vec![0], memory_bytes: 1 << 30 };
+        let berths = vec![berth];
+        let mut launchpad = Launchpad { place, berths, limits, steal_share_max: 1.0, executable_sha256: String::new() };
+        let Err(failure) = launchpad.launch(&Arm { environment: 0, replica: 1 }, 1) else { panic!("it was launched") };
+        assert!(failure.message.contains("struck a reef"), "{failure}");
+        assert!(failure.message.contains("its mast is still mounted"), "{failure}");
+    }
 }

@@ -5,8 +5,11 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 
 use super::bundle::{AGENT_PATH, Bundle};
-use super::journal::{Journal, Resource};
+use super::journal::Journal;
 use crate::sample::Failure;
+
+/// Others may pass through to what is opened to them, such as a container's root, and may not look around.
+const FOLDER_MODE: u32 = 0o711;
 
 /// A place, opened for one run.
 #[derive(Debug)]
@@ -65,9 +68,7 @@ impl Place {
 
     fn fill(&mut self, executable: &Path) -> Result<(), Failure> {
         for folder in [&self.scratch, &self.data] {
-            self.journal.note(Resource::Directory { path: folder.clone() })?;
-            std::fs::create_dir(folder)
-                .map_err(|error| Failure::from(error).while_doing(&folder.display().to_string()))?;
+            self.journal.make_directory(folder, FOLDER_MODE)?;
         }
         let copy = self.scratch.join("plimsoll");
         std::fs::copy(executable, &copy)
@@ -118,5 +119,40 @@ impl Limits {
     pub fn cpu_list(&self) -> String {
         let cpus: Vec<String> = self.cpus.iter().map(ToString::to_string).collect();
         cpus.join(",")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    const RUN: &str = "plimsoll-test-place";
+
+    fn open(folder: &Path) -> Result<Place, Failure> {
+        let folders =
+            Folders { journals: folder.join("journals"), scratch_in: folder.to_owned(), data_in: folder.to_owned() };
+        Place::open(RUN, &folders, Path::new("/proc/self/exe"), || false)
+    }
+
+    #[test]
+    fn a_folder_that_somebody_else_made_is_neither_used_nor_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join(format!("{RUN}-data/file"));
+        std::fs::create_dir(file.parent().unwrap()).unwrap();
+        std::fs::write(&file, "somebody else's").unwrap();
+        assert!(open(folder.path()).unwrap_err().message.contains(&format!("{RUN}-data")));
+        assert!(file.exists());
+        assert!(!folder.path().join(format!("{RUN}-scratch")).exists());
+    }
+
+    #[test]
+    fn others_cannot_list_a_runs_folders() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = open(folder.path()).unwrap();
+        for made in [&place.scratch, &place.data] {
+            assert_eq!(std::fs::metadata(made).unwrap().permissions().mode() & 0o066, 0, "{}", made.display());
+        }
+        place.close().unwrap();
     }
 }

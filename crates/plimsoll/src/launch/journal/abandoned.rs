@@ -10,10 +10,10 @@ use crate::sample::Failure;
 /// The journal of a run that was killed.
 #[derive(Debug)]
 pub struct AbandonedJournal {
-    journal: Journal,
+    run: String,
     restarted: bool,
-    /// Why it cannot be read, if it cannot; it then stands in nobody else's way.
-    broken: Option<Failure>,
+    /// Or why it cannot be read; it then stands in nobody else's way.
+    journal: Result<Journal, Failure>,
 }
 
 impl Journal {
@@ -30,48 +30,33 @@ impl Journal {
         let mut paths = entries.map(|entry| entry.map(|entry| entry.path())).collect::<Result<Vec<_>, _>>()?;
         paths.retain(|path| path.extension().is_some_and(|extension| extension == "journal"));
         paths.sort();
-        let opened = paths.iter().map(|path| {
-            AbandonedJournal::open(path).map_err(|failure| failure.while_doing(&path.display().to_string()))
-        });
-        opened.filter_map(Result::transpose).collect()
+        Ok(paths.iter().filter_map(|path| AbandonedJournal::open(path)).collect())
     }
 }
 
 impl AbandonedJournal {
     /// `None` where the owner lives, or its run ended by itself a moment ago.
-    fn open(path: &Path) -> Result<Option<Self>, Failure> {
-        let text = match std::fs::read_to_string(path) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            text => text?,
-        };
-        let file = OpenOptions::new().append(true).open(path)?;
-        let (run, owner, left) = match parse(&text) {
-            Ok(parsed) => parsed,
+    fn open(path: &Path) -> Option<Self> {
+        match read(path).transpose()? {
+            Ok((journal, restarted)) => Some(Self { run: journal.shared.run.clone(), restarted, journal: Ok(journal) }),
             Err(failure) => {
                 let run = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-                let broken = Some(failure.while_doing(&path.display().to_string()));
-                let journal = Journal::over(run, path.to_owned(), file, 1, Vec::new());
-                return Ok(Some(Self { journal, restarted: false, broken }));
+                let failure = failure.while_doing(&path.display().to_string());
+                Some(Self { run, restarted: false, journal: Err(failure) })
             }
-        };
-        if owner.lives() {
-            return Ok(None);
         }
-        let next = left.iter().map(|(entry, _)| entry.0 + 1).max().unwrap_or(1);
-        let restarted = !owner.is_of_this_boot();
-        Ok(Some(Self { journal: Journal::over(run, path.to_owned(), file, next, left), restarted, broken: None }))
     }
 
     /// Name of the run.
     #[must_use]
     pub fn run(&self) -> &str {
-        &self.journal.shared.run
+        &self.run
     }
 
     /// What it left behind, in the order in which [`AbandonedJournal::undo_all`] undoes it.
     #[must_use]
     pub fn resources(&self) -> Vec<Resource> {
-        let mut left = self.journal.left();
+        let mut left = self.journal.as_ref().map(Journal::left).unwrap_or_default();
         left.reverse();
         left.retain(|resource| !self.restarted || resource.survives_a_restart());
         left
@@ -82,23 +67,38 @@ impl AbandonedJournal {
     /// # Errors
     /// Every failure, joined; what could not be undone stays noted.
     pub fn undo_all(&self) -> Result<(), Failure> {
-        if let Some(failure) = &self.broken {
-            return Err(failure.clone());
-        }
+        let journal = self.journal.as_ref().map_err(Failure::clone)?;
         if self.restarted {
             let gone = |(_, resource): &(Entry, Resource)| !resource.survives_a_restart();
-            let gone: Vec<Entry> = self.journal.state().left.iter().filter(|one| gone(one)).map(|one| one.0).collect();
-            gone.into_iter().for_each(|entry| self.journal.forget(entry));
+            let gone: Vec<Entry> = journal.state().left.iter().filter(|one| gone(one)).map(|one| one.0).collect();
+            gone.into_iter().for_each(|entry| journal.forget(entry));
         }
-        self.journal.undo_all()
+        journal.undo_all()
     }
+}
+
+/// The journal, and whether the machine was restarted since; `None` where it is nobody's to undo.
+fn read(path: &Path) -> Result<Option<(Journal, bool)>, Failure> {
+    let bytes = match std::fs::read(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        bytes => bytes?,
+    };
+    let (run, owner, left) = parse(&bytes)?;
+    if owner.lives() {
+        return Ok(None);
+    }
+    let file = OpenOptions::new().append(true).open(path)?;
+    let next = left.iter().map(|(entry, _)| entry.0 + 1).max().unwrap_or(1);
+    Ok(Some((Journal::over(run, path.to_owned(), file, next, left), !owner.is_of_this_boot())))
 }
 
 type Parsed = (String, Owner, Vec<(Entry, Resource)>);
 
 /// The last line may be cut short: its owner was killed while writing, before anything was made.
-fn parse(text: &str) -> Result<Parsed, Failure> {
-    let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
+fn parse(bytes: &[u8]) -> Result<Parsed, Failure> {
+    let end = bytes.iter().rposition(|byte| *byte == b'\n').unwrap_or(0);
+    let whole = std::str::from_utf8(&bytes[..end])
+        .map_err(|_| Failure::launch("it holds bytes that are no text; remove the file by hand"))?;
     let mut owner = None;
     let mut left: Vec<(Entry, Resource)> = Vec::new();
     for (at, line) in whole.lines().enumerate() {

@@ -13,18 +13,22 @@ const ANSWER_BOUND: Duration = Duration::from_secs(30);
 const ANSWER_BYTES_MAX: u64 = 64 * 1024;
 
 /// Deletes what `target` names (a path with its query). What is not there is deleted already, and so is what belonged to
-/// a private engine of this run that is gone: its processes, cgroups and data folder are entries of their own.
+/// a private engine of this run that is gone: its processes, cgroups and data folder are entries of their own. The host's
+/// engine keeps its containers and images while it is stopped.
 pub(super) fn delete(socket: &Path, target: &str, run: &str) -> Result<(), Failure> {
-    if !socket.exists() {
-        return Ok(());
-    }
+    let private = socket.to_string_lossy().contains(run);
     let named = |error: std::io::Error| {
         let what =
             format!("cannot delete {target} through {} (is that Docker engine still running?)", socket.display());
         Failure::new(Cause::TearDown, format!("{what}: {error}"))
     };
     let answer = match ask(socket, target) {
-        Err(error) if is_dead(&error) && socket.to_string_lossy().contains(run) => return Ok(()),
+        Err(error) if is_dead(&error) && private => return Ok(()),
+        Err(error) if is_dead(&error) => {
+            let what = format!("cannot delete {target}: nobody answers at {}", socket.display());
+            let remedy = "start Docker and run `plimsoll clean` again";
+            return Err(Failure::new(Cause::TearDown, format!("{what} ({error}); {remedy}")));
+        }
         answer => answer.map_err(named)?,
     };
     match status(&answer) {
@@ -33,10 +37,10 @@ pub(super) fn delete(socket: &Path, target: &str, run: &str) -> Result<(), Failu
     }
 }
 
-/// Whether nobody listens, or whoever did is just dying.
+/// Whether there is no socket, nobody listens, or whoever did is just dying.
 fn is_dead(error: &std::io::Error) -> bool {
-    use std::io::ErrorKind::{BrokenPipe, ConnectionRefused, ConnectionReset};
-    matches!(error.kind(), BrokenPipe | ConnectionRefused | ConnectionReset)
+    use std::io::ErrorKind::{BrokenPipe, ConnectionRefused, ConnectionReset, NotFound};
+    matches!(error.kind(), BrokenPipe | ConnectionRefused | ConnectionReset | NotFound)
 }
 
 fn ask(socket: &Path, target: &str) -> std::io::Result<String> {
@@ -93,11 +97,15 @@ mod tests {
         drop(UnixListener::bind(&socket).unwrap());
         assert_eq!(delete(&socket, "/containers/plimsoll-x-1", "plimsoll-x"), Ok(()));
         let failure = delete(&socket, "/containers/plimsoll-y-1", "plimsoll-y").unwrap_err();
-        assert!(failure.message.contains("still running?"), "{failure}");
+        assert!(failure.message.contains("start Docker and run `plimsoll clean` again"), "{failure}");
     }
 
     #[test]
-    fn an_engine_whose_socket_is_gone_has_nothing_left() {
-        assert_eq!(delete(Path::new("/nonexistent/docker.sock"), "/containers/x", "x"), Ok(()));
+    fn only_an_engine_of_this_run_has_nothing_left_without_its_socket() {
+        let ours = Path::new("/nonexistent/plimsoll-x/docker.sock");
+        assert_eq!(delete(ours, "/containers/plimsoll-x-1", "plimsoll-x"), Ok(()));
+        let hosts = Path::new("/nonexistent/docker.sock");
+        let failure = delete(hosts, "/containers/plimsoll-x-1", "plimsoll-x").unwrap_err();
+        assert!(failure.message.contains("start Docker and run `plimsoll clean` again"), "{failure}");
     }
 }

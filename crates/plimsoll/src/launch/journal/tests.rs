@@ -157,6 +157,31 @@ fn a_journal_that_makes_no_sense_stands_in_nobodys_way() {
 }
 
 #[test]
+fn a_journal_that_cannot_be_read_stands_in_nobodys_way() {
+    in_folder(|folder, journal| {
+        journal.note(directory(folder, "left")).unwrap();
+        abandon(folder);
+        std::fs::write(folder.join("plimsoll-bytes.journal"), b"\xff\xfe\n").unwrap();
+        std::fs::create_dir(folder.join("plimsoll-folder.journal")).unwrap();
+        let abandoned = Journal::abandoned(folder).unwrap();
+        let undone: Vec<(&str, bool)> =
+            abandoned.iter().map(|journal| (journal.run(), journal.undo_all().is_ok())).collect();
+        assert_eq!(undone, [("plimsoll-bytes", false), ("plimsoll-folder", false), (RUN, true)]);
+    });
+}
+
+#[test]
+fn a_character_cut_in_two_by_a_kill_is_no_entry() {
+    in_folder(|folder, journal| {
+        journal.note(directory(folder, "left")).unwrap();
+        abandon(folder);
+        let path = folder.join(format!("{RUN}.journal"));
+        OpenOptions::new().append(true).open(path).unwrap().write_all(b"{\"made\":7,\"resource\":\xc3").unwrap();
+        assert_eq!(Journal::abandoned(folder).unwrap()[0].resources().len(), 1);
+    });
+}
+
+#[test]
 fn journals_that_others_could_have_written_are_not_carried_out() {
     use std::os::unix::fs::PermissionsExt;
     in_folder(|folder, _| {

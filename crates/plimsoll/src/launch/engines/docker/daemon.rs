@@ -7,6 +7,7 @@
 //! that its mounts die with it; and in cgroups of ours, so that everything that it ever started can be found, even after
 //! it was killed. It has its own data, state, configuration and socket, and touches no other engine.
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -278,12 +279,23 @@ pub fn with_private_engine(run: impl FnOnce(&Path) -> i32) -> Result<i32, Failur
     })
 }
 
+/// Eight hexadecimal digits that nobody can foresee: everybody may write to /tmp.
+fn suffix() -> Result<String, Failure> {
+    let mut bytes = [0; 4];
+    std::fs::File::open("/dev/urandom")
+        .and_then(|mut file| file.read_exact(&mut bytes))
+        .map_err(|error| Failure::from(error).while_doing("/dev/urandom"))?;
+    Ok(format!("{:08x}", u32::from_le_bytes(bytes)))
+}
+
 fn temporary_place() -> Result<Place, Failure> {
-    let run = format!("plimsoll-docker-{}", std::process::id());
+    let run = format!("plimsoll-docker-{}", suffix()?);
     let journal = Journal::start(&Journal::directory(), &run)?;
     let folder = std::env::temp_dir().join(&run);
-    journal.note(Resource::Directory { path: folder.clone() })?;
-    std::fs::create_dir_all(&folder)?;
+    if let Err(failure) = journal.make_directory(&folder, 0o700) {
+        journal.undo_all()?;
+        return Err(failure);
+    }
     Ok(Place {
         run,
         scratch: folder.clone(),
@@ -298,6 +310,20 @@ fn temporary_place() -> Result<Place, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_temporary_place_has_a_name_that_nobody_can_foresee() {
+        use std::os::unix::fs::PermissionsExt;
+        let places = [temporary_place(), temporary_place()];
+        let [one, other] = places.map(Result::unwrap);
+        assert_ne!(one.scratch, other.scratch);
+        for place in [one, other] {
+            let mode = std::fs::metadata(&place.scratch).unwrap().permissions().mode();
+            place.journal.undo_all().unwrap();
+            assert!(!place.scratch.exists());
+            assert_eq!(mode & 0o777, 0o700);
+        }
+    }
 
     #[test]
     fn a_private_engine_touches_no_network_and_reads_no_configuration_of_the_host() {

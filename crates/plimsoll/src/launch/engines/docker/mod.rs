@@ -26,7 +26,7 @@ use crate::sample::Failure;
 use client::Client;
 use find::{Found, Surroundings};
 use request::Wishes;
-use shared::Daemon;
+use shared::{DAEMON_UNPINNED, Daemon};
 use vessel::Container;
 
 pub use daemon::with_private_engine;
@@ -91,7 +91,7 @@ fn probe(surroundings: &Surroundings) -> Usability {
         Found::Listening(socket) => {
             let answer = Client::connect(&socket, PROBE_BOUND, crate::interrupt::requested);
             match answer.and_then(|client| client.facts()) {
-                Ok(facts) => Usability::Usable { details: facts.rows, labels: Vec::new() },
+                Ok(facts) => Usability::Usable { details: facts.rows, labels: vec![DAEMON_UNPINNED.to_owned()] },
                 Err(failure) => {
                     Usability::no(failure.message, "restart the Docker engine (`sudo systemctl restart docker`)")
                 }

@@ -18,6 +18,9 @@ const ANSWER_BOUND: Duration = Duration::from_secs(10);
 /// From an engine's last answer until its end.
 const DYING_BOUND: Duration = Duration::from_secs(2);
 
+/// The host's own engine and its containerd run wherever the kernel puts them: on the CPUs under test, too.
+pub(super) const DAEMON_UNPINNED: &str = "engine daemon unpinned";
+
 /// An engine, opened for a run.
 #[derive(Debug)]
 pub(super) struct Daemon {
@@ -28,10 +31,17 @@ pub(super) struct Daemon {
     journal: Journal,
     image_entry: Option<Entry>,
     private: Mutex<Option<PrivateEngine>>,
+    /// What qualifies every number of its containers.
+    pub(super) labels: Vec<String>,
 }
 
 /// The engines that are open, by name of the run: one for each, however many environments use it.
 static OPEN: Mutex<BTreeMap<String, Weak<Daemon>>> = Mutex::new(BTreeMap::new());
+
+/// Ours keeps to the harness's CPUs.
+fn labels(private: bool) -> Vec<String> {
+    if private { Vec::new() } else { vec![DAEMON_UNPINNED.to_owned()] }
+}
 
 fn open_daemons() -> MutexGuard<'static, BTreeMap<String, Weak<Daemon>>> {
     OPEN.lock().unwrap_or_else(PoisonError::into_inner)
@@ -79,7 +89,9 @@ impl Daemon {
         facts.rows.insert("docker_engine".to_owned(), whose.to_owned());
         let image = request::image_reference(&place.run);
         let journal = place.journal.clone();
-        let mut daemon = Self { client, facts, image, journal, image_entry: None, private: Mutex::new(private) };
+        let labels = labels(private.is_some());
+        let private = Mutex::new(private);
+        let mut daemon = Self { client, facts, image, journal, image_entry: None, private, labels };
         daemon.import(place)?;
         Ok(daemon)
     }
@@ -135,5 +147,16 @@ impl Daemon {
 impl Drop for Daemon {
     fn drop(&mut self) {
         let _ = self.close();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_engine_that_is_not_ours_is_called_unpinned() {
+        assert_eq!(labels(false), ["engine daemon unpinned"]);
+        assert_eq!(labels(true), [""; 0]);
     }
 }

@@ -95,7 +95,7 @@ impl Vessel for Container {
     }
 
     fn labels(&self) -> Vec<String> {
-        vec![self.label.clone()]
+        [&self.label].into_iter().chain(&self.daemon.labels).cloned().collect()
     }
 
     fn park(&mut self) -> Result<(), Failure> {

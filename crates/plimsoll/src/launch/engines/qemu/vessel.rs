@@ -44,6 +44,10 @@ const CONSOLE_TAIL_BYTES: u64 = 2048;
 const OVERHEAD_BYTES: u64 = 256 << 20;
 /// What the translator may use on top of that: its buffer for translated code has at most this size by default.
 const TRANSLATOR_BYTES: u64 = 1 << 30;
+/// What a guest gets on top when it holds further layers: its kernel's own, the agent outside of the inner container and
+/// the files of its root in memory. An inner limit as large as the guest's memory could never be reached: the guest's
+/// kernel would run out of memory first.
+const INNER_LAYERS_BYTES: u64 = 256 << 20;
 /// Longest path of a Unix socket, bytes.
 const SOCKET_PATH_BYTES_MAX: usize = 107;
 
@@ -83,6 +87,8 @@ struct QemuVessel {
     settled: Settled,
     start: Start,
     argv: String,
+    /// What the pen grants on top of the environment's limit, bytes.
+    overhead: u64,
 }
 
 /// Starts a machine and returns as soon as QEMU has connected to us.
@@ -102,7 +108,7 @@ pub(super) fn launch(
     disk::copy(template, &start.disk)?;
     let agent = listen(&start.agent_socket)?;
     let control = listen(&start.control_socket)?;
-    let overhead = overhead_bytes(settled.accelerator);
+    let overhead = overhead_bytes(settled.accelerator) + (start.memory_bytes - order.limits.memory_bytes);
     made.pen = Pen::make(place, &order.name, &order.limits, overhead)?;
     let spec = spec(settled, &start, &scratch, order);
     let argv = format!("{} {}", spec.program.display(), spec.args.join(" "));
@@ -110,7 +116,7 @@ pub(super) fn launch(
     let wire = accept(&agent, running, place)?;
     let mut qmp = Qmp::greet(accept(&control, running, place)?)?;
     check_machine(&mut qmp, &start)?;
-    Ok(QemuVessel { wire, qmp, made, settled: settled.clone(), start, argv })
+    Ok(QemuVessel { wire, qmp, made, settled: settled.clone(), start, argv, overhead })
 }
 
 /// QEMU must have made what it was asked for; it may fall back to its translator in silence.
@@ -138,12 +144,16 @@ fn overhead_bytes(accelerator: Accelerator) -> u64 {
     }
 }
 
+fn guest_memory_bytes(order: &LaunchOrder) -> u64 {
+    order.limits.memory_bytes + if order.holds_layers { INNER_LAYERS_BYTES } else { 0 }
+}
+
 fn start(settled: &Settled, initramfs: &Path, scratch: &Path, data: &Path, order: &LaunchOrder) -> Start {
     Start {
         machine: settled.machine,
         accelerator: settled.accelerator,
         cpus: order.limits.cpus.len().max(1),
-        memory_bytes: order.limits.memory_bytes,
+        memory_bytes: guest_memory_bytes(order),
         kernel: settled.kernel.image.clone(),
         initramfs: initramfs.to_owned(),
         disk: data.join(format!("disk.{}", settled.disk_format.name())),
@@ -226,12 +236,11 @@ impl Vessel for QemuVessel {
     }
 
     fn facts(&self) -> BTreeMap<String, String> {
-        let overhead = overhead_bytes(self.settled.accelerator);
         let mut facts = self.settled.details();
         facts.insert("version".to_owned(), self.qmp.version().to_owned());
         facts.insert("argv".to_owned(), self.argv.clone());
         facts.insert("disk".to_owned(), self.start.disk_format.name().to_owned());
-        facts.insert("pen_memory_overhead_bytes".to_owned(), overhead.to_string());
+        facts.insert("pen_memory_overhead_bytes".to_owned(), self.overhead.to_string());
         facts
     }
 
@@ -310,4 +319,19 @@ fn console_tail(path: &PathBuf) -> String {
     let bytes = read().unwrap_or_default();
     let printable = |character: &char| !character.is_control() || *character == '\n';
     String::from_utf8_lossy(&bytes).chars().filter(printable).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::launch::Limits;
+
+    #[test]
+    fn a_guest_that_holds_layers_has_room_beside_their_limit() {
+        let limits = Limits { cpus: vec![1], memory_bytes: 1 << 30 };
+        let mut order = LaunchOrder { name: "plimsoll-x-1".to_owned(), limits, holds_layers: false };
+        assert_eq!(guest_memory_bytes(&order), 1 << 30);
+        order.holds_layers = true;
+        assert_eq!(guest_memory_bytes(&order), (1 << 30) + (256 << 20));
+    }
 }
