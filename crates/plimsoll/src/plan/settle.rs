@@ -8,6 +8,7 @@ use plimsoll_protocol::{Parameters, WorkloadOrder};
 
 use super::{Plan, PlanError};
 use crate::environment::Environment;
+use crate::launch::engines::qemu::disk::DATA_DISK_BYTES;
 use crate::rounds::{Design, WorkloadDesign};
 use crate::sample::{Arm, MetricKindRecord, MetricRecord, PlanRecord, UnusableRecord, WorkloadRecord};
 
@@ -80,6 +81,7 @@ impl Plan {
             cache_bytes: host.cache_bytes,
         };
         let sized = self.sized(&room)?;
+            files_bytes_max: DATA_DISK_BYTES / 4 * 3,
         Ok(Settled {
             design: self.design(&sized, &groups, seed),
             record: self.record(host, &environments, unusable, &sized, groups, memory_bytes, seed),
@@ -92,12 +94,9 @@ impl Plan {
         let mut sized = Vec::new();
         for workload in &self.workloads {
             let name = workload.about().name;
-            match workload.size(room) {
-                Ok(mut parameters) => {
-                    let written = self.parameters.get(name).cloned().unwrap_or_default();
-                    parameters.0.extend(written.0);
-                    sized.push((*workload, parameters));
-                }
+            let written = self.parameters.get(name).cloned().unwrap_or_default();
+            match workload.size(room, &written) {
+                Ok(parameters) => sized.push((*workload, parameters)),
                 Err(message) => errors.push(PlanError { at: format!("workload {name}"), message }),
             }
         }

@@ -162,3 +162,28 @@ fn sizes_are_the_same_whatever_environments_take_part() {
     };
     assert_eq!(parameters(&["sandbox"]), parameters(&["sandbox", "docker", "qemu"]));
 }
+
+fn settled_with(memory: &str, text: &str) -> Result<Settled, Vec<PlanError>> {
+    let flags = Wishes {
+        environments: said(&["sandbox"]),
+        workloads: said(&["mem.triad", "disk.randread"]),
+        memory: Some(Said::new(memory.into(), "--memory")),
+        ..Wishes::default()
+    };
+    check(flags.or(file::read("p", text).unwrap())).unwrap().settle(&host(), Vec::new(), 1)
+}
+
+#[test]
+fn the_advice_to_write_a_smaller_size_can_be_followed() {
+    assert!(settled_with("512MiB", "").is_err());
+    let settled = settled_with("512MiB", "[parameters.\"mem.triad\"]\narray_bytes = 4194304\n").unwrap();
+    assert_eq!(settled.record.workloads[0].parameters["array_bytes"], "4194304");
+}
+
+#[test]
+fn written_sizes_must_fit_the_limits_and_the_disk_of_a_guest() {
+    for (name, key) in [("mem.triad", "array_bytes"), ("disk.randread", "file_bytes")] {
+        let text = format!("[parameters.\"{name}\"]\n{key} = 1099511627776\n");
+        assert_eq!(settled_with("2GiB", &text).unwrap_err()[0].at, format!("workload {name}"));
+    }
+}
