@@ -26,6 +26,8 @@ const STEAL_SHARE_MAX: f64 = 0.06;
 const MEMORY_BYTES_DEFAULT: u64 = 1 << 30;
 /// STREAM wants three arrays of four times the last-level cache each, and they may fill half of the memory.
 const MEMORY_PER_CACHE_BYTE: u64 = 24;
+/// liblzma's threaded encoder takes up to 24 MiB for each CPU, and that may fill half of the memory.
+const MEMORY_PER_CPU_BYTES: u64 = 48 << 20;
 const MEMORY_STEP_BYTES: u64 = 256 << 20;
 
 /// What a plan must know of the host.
@@ -71,7 +73,8 @@ impl Plan {
             .map(|planned| planned.environment.clone())
             .filter(|environment| unusable.iter().all(|other| other.environment != environment.name()))
             .collect();
-        let memory_bytes = self.memory_bytes.unwrap_or_else(|| default_memory(host.cache_bytes));
+        let memory_bytes =
+            self.memory_bytes.unwrap_or_else(|| default_memory(host.cache_bytes, host.cpus.len() as u64));
         let groups = groups(&environments, memory_bytes, host.memory_available_bytes);
         let arms_max = groups.iter().map(Vec::len).max().unwrap_or(1) as u64 + 1;
         let room = Room {
@@ -155,8 +158,11 @@ impl Plan {
     }
 }
 
-fn default_memory(cache_bytes: u64) -> u64 {
-    (cache_bytes * MEMORY_PER_CACHE_BYTE).next_multiple_of(MEMORY_STEP_BYTES).max(MEMORY_BYTES_DEFAULT)
+/// Enough for every workload at its derived size; the tests hold it against what the workloads ask for.
+pub(super) fn default_memory(cache_bytes: u64, cpus: u64) -> u64 {
+    let by_cache = cache_bytes.saturating_mul(MEMORY_PER_CACHE_BYTE);
+    let needed = by_cache.max(cpus.saturating_mul(MEMORY_PER_CPU_BYTES)).max(MEMORY_BYTES_DEFAULT);
+    needed.checked_next_multiple_of(MEMORY_STEP_BYTES).unwrap_or(needed)
 }
 
 /// Which environments are alive together: as many as their memory allows, each group with room for two natives.

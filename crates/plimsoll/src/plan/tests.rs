@@ -187,3 +187,22 @@ fn written_sizes_must_fit_the_limits_and_the_disk_of_a_guest() {
         assert_eq!(settled_with("2GiB", &text).unwrap_err()[0].at, format!("workload {name}"));
     }
 }
+
+#[test]
+fn the_default_memory_holds_every_workload_on_hosts_with_many_cpus() {
+    for cpus in [1, 2, 64, 256_u32] {
+        for cache_bytes in [0, 36 << 20, 512 << 20] {
+            let room = plimsoll_agent::workload::Room {
+                cpus,
+                memory_bytes: settle::default_memory(cache_bytes, u64::from(cpus)),
+                disk_bytes: 8 << 30,
+                files_bytes_max: 768 << 20,
+                cache_bytes,
+            };
+            for workload in WORKLOADS {
+                let sized = workload.size(&room, &Parameters::default());
+                assert!(sized.is_ok(), "{cpus} CPUs, {cache_bytes} bytes of cache: {sized:?}");
+            }
+        }
+    }
+}
