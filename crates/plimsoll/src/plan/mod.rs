@@ -155,7 +155,11 @@ impl Checker<'_> {
             return (wishes, None);
         };
         let whole = wishes.preset.is_some() || (wishes.environments.is_empty() && wishes.workloads.is_empty());
-        (wishes.or(preset.wishes()), whole.then(|| preset.name.to_owned()))
+        let mut offered = preset.wishes();
+        if !whole {
+            (offered.blocks, offered.slices) = (None, None);
+        }
+        (wishes.or(offered), whole.then(|| preset.name.to_owned()))
     }
 
     fn environments(&mut self, said: &[Said<String>]) -> Vec<Planned> {
