@@ -150,8 +150,7 @@ impl Checker<'_> {
     fn with_preset(&mut self, wishes: Wishes) -> (Wishes, Option<String>) {
         let named = wishes.preset.clone().unwrap_or_else(|| Said::new("quick".to_owned(), "preset"));
         let Some(preset) = preset::find(&named.value) else {
-            let known: Vec<&str> = preset::PRESETS.iter().map(|preset| preset.name).collect();
-            self.wrong(&named.at, format!("unknown preset `{}`{}", named.value, suggest(&named.value, &known)));
+            self.wrong(&named.at, preset::missing(&named.value));
             return (wishes, None);
         };
         let whole = wishes.preset.is_some() || (wishes.environments.is_empty() && wishes.workloads.is_empty());

@@ -215,3 +215,12 @@ fn what_is_named_without_a_preset_has_the_default_blocks_and_slices() {
     let both = check(Wishes { preset, environments: said(&["sandbox"]), ..Wishes::default() }).unwrap();
     assert_eq!((both.blocks, both.slices), (10, 4));
 }
+
+#[test]
+fn a_preset_of_a_later_version_is_no_typing_error() {
+    for name in ["storage", "network", "apps", "vm", "paper"] {
+        let wishes = Wishes { preset: Some(Said::new(name.to_owned(), "--preset")), ..Wishes::default() };
+        let expected = format!("--preset: preset `{name}` is not in this version; there is quick, standard");
+        assert_eq!(check(wishes).unwrap_err(), [expected]);
+    }
+}
