@@ -81,10 +81,10 @@ impl Plan {
             cpus: host.cpus.len() as u32,
             memory_bytes,
             disk_bytes: (host.disk_free_bytes as f64 * HOST_SHARE_MAX) as u64 / arms_max,
+            files_bytes_max: DATA_DISK_BYTES / 4 * 3,
             cache_bytes: host.cache_bytes,
         };
         let sized = self.sized(&room)?;
-            files_bytes_max: DATA_DISK_BYTES / 4 * 3,
         Ok(Settled {
             design: self.design(&sized, &groups, seed),
             record: self.record(host, &environments, unusable, &sized, groups, memory_bytes, seed),
@@ -223,6 +223,7 @@ fn workload_record(about: &About, parameters: &Parameters) -> WorkloadRecord {
         }
         .to_owned(),
         metrics: metrics.collect(),
+        warm_up_tolerance: about.warm_up.tolerance,
         disk_bytes_per_work: about.disk_bytes_per_work.map(f64::from),
     }
 }
