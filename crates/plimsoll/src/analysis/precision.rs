@@ -6,6 +6,7 @@
 
 use serde_json::Value;
 
+use super::cells::arrange;
 use super::progress::{Standing, standings};
 use crate::sample::RunRecord;
 
@@ -28,10 +29,10 @@ pub struct HalfWidth {
 }
 
 /// The half-widths that count for stopping: every headline comparison that is neither emulated nor spoiled and has a
-/// block at all (an environment that never starts must not hold up the rest).
+/// value in one of the last 3 finished blocks (an environment that does not start any more must not hold up the rest).
 #[must_use]
 pub fn half_widths(record: &RunRecord) -> Vec<HalfWidth> {
-    let counts = |standing: &Standing| !standing.emulated && !standing.spoiled;
+    let counts = |standing: &Standing| !standing.emulated && !standing.spoiled && standing.recent;
     standings(record).into_iter().filter(counts).map(HalfWidth::from).collect()
 }
 
@@ -45,27 +46,34 @@ impl From<Standing> for HalfWidth {
 /// How well a run knows what it was asked to know.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Precision {
-    /// Fewest blocks of any comparison that counts.
+    /// How many comparisons count.
+    pub comparisons: u32,
+    /// Fewest blocks of any comparison that counts; the finished blocks where none does.
     pub blocks_min: u32,
     /// The largest half-width, in log units; `None` while one is not known.
     pub log_half_width_max: Option<f64>,
 }
 
 impl Precision {
-    /// Of this record so far; `None` where nothing counts, so that nothing can be reached.
+    /// Of this record so far; `None` before the first finished block.
     #[must_use]
     pub fn of(record: &RunRecord) -> Option<Self> {
         let half_widths = half_widths(record);
-        let blocks_min = half_widths.iter().map(|it| it.blocks).min()?;
+        let finished = arrange(record).blocks.len() as u32;
+        let blocks_min = half_widths.iter().map(|it| it.blocks).min().unwrap_or(finished);
         let known: Option<Vec<f64>> = half_widths.iter().map(|it| it.log_half_width).collect();
-        Some(Self { blocks_min, log_half_width_max: known.and_then(|known| known.into_iter().reduce(f64::max)) })
+        let log_half_width_max = known.and_then(|known| known.into_iter().reduce(f64::max));
+        let comparisons = half_widths.len() as u32;
+        (finished > 0).then_some(Self { comparisons, blocks_min, log_half_width_max })
     }
 
     /// Whether every comparison that counts has [`PRECISION_BLOCKS_MIN`] blocks and a half-width of at most
-    /// `ln(1 + target)`; `target` is relative, 0.01 for 1 %.
+    /// `ln(1 + target)`; `target` is relative, 0.01 for 1 %. Where nothing counts (all is emulated, spoiled or silent),
+    /// more blocks would not change that, and so many are enough.
     #[must_use]
     pub fn reaches(&self, target: f64) -> bool {
         let is_narrow = self.log_half_width_max.is_some_and(|half_width| half_width <= target.ln_1p());
+        let is_narrow = is_narrow || self.comparisons == 0;
         self.blocks_min >= PRECISION_BLOCKS_MIN && is_narrow
     }
 }
