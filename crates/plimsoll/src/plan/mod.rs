@@ -8,6 +8,7 @@
 
 pub mod estimate;
 pub mod file;
+mod groups;
 pub mod preset;
 pub mod quantity;
 mod settle;

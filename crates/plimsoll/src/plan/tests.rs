@@ -121,7 +121,7 @@ fn what_does_not_fit_at_once_is_split_into_groups_with_two_natives_each() {
     let roomy = plan.settle(&host(), Vec::new(), 1).unwrap();
     assert_eq!(roomy.record.groups, [[0, 1, 2, 3, 4, 5]]);
     let tight = plan.settle(&HostNumbers { memory_available_bytes: 8 << 30, ..host() }, Vec::new(), 1).unwrap();
-    assert_eq!(tight.record.groups, [vec![0, 1, 2], vec![0, 3, 4], vec![0, 5]]);
+    assert_eq!(tight.record.groups, [vec![0, 1, 2], vec![0, 3], vec![0, 4], vec![0, 5]]);
     for group in &tight.design.groups {
         assert_eq!(group[..2], [Arm { environment: 0, replica: 1 }, Arm { environment: 0, replica: 2 }]);
     }
@@ -230,4 +230,48 @@ fn the_record_says_each_workloads_tolerance_of_warm_up() {
     let settled = check(Wishes::default()).unwrap().settle(&host(), Vec::new(), 1).unwrap();
     let tolerances = |name: &str| settled.record.workloads.iter().find(|it| it.name == name).unwrap().warm_up_tolerance;
     assert_eq!((tolerances("cpu.lzma"), tolerances("disk.randread")), (0.05, 0.10));
+}
+
+fn settled_on(host: &HostNumbers, memory: Option<&str>, environments: &[&str]) -> Result<Settled, Vec<String>> {
+    let wishes = Wishes {
+        environments: said(environments),
+        memory: memory.map(|memory| Said::new(memory.into(), "--memory")),
+        workloads: said(&["null", "disk.randread"]),
+        ..Wishes::default()
+    };
+    let settled = check(wishes).unwrap().settle(host, Vec::new(), 1);
+    settled.map_err(|errors| errors.iter().map(ToString::to_string).collect())
+}
+
+#[test]
+fn memory_that_the_host_does_not_have_is_refused_with_what_there_is() {
+    assert!(settled_on(&host(), Some("8GiB"), &["sandbox"]).is_ok());
+    let refused = settled_on(&host(), Some("9GiB"), &["sandbox"]).unwrap_err();
+    assert_eq!(
+        refused,
+        [
+            "--memory: two natives and one environment need 27648 MiB of memory, and there are 24576 MiB: choose a smaller \
+          limit"
+        ]
+    );
+    for huge in ["4TiB", "8388608TiB", "16777215TiB"] {
+        assert_eq!(settled_on(&host(), Some(huge), &["sandbox"]).unwrap_err().len(), 1, "{huge}");
+    }
+}
+
+#[test]
+fn a_machine_counts_with_what_its_translator_may_take() {
+    assert!(settled_on(&host(), Some("7936MiB"), &["sandbox"]).is_ok());
+    assert!(settled_on(&host(), Some("7936MiB"), &["qemu"]).is_err(), "three times 7.75 GiB and 1.25 GiB exceed 24");
+}
+
+#[test]
+fn what_does_not_fit_the_disk_at_once_is_split_into_groups() {
+    let machines = ["qemu", "qemu/sandbox"];
+    assert_eq!(settled_on(&host(), None, &machines).unwrap().record.groups, [[0, 1, 2]]);
+    let small = HostNumbers { disk_free_bytes: 3 << 30, ..host() };
+    assert_eq!(settled_on(&small, None, &machines).unwrap().record.groups, [[0, 1], [0, 2]]);
+    let tiny = HostNumbers { disk_free_bytes: 1 << 30, ..host() };
+    assert!(settled_on(&tiny, None, &machines).unwrap_err()[0].starts_with("--data: two natives and one environment"));
+    assert!(settled_on(&tiny, None, &["sandbox"]).is_ok());
 }

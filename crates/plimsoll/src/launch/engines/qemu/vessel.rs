@@ -44,6 +44,8 @@ const CONSOLE_TAIL_BYTES: u64 = 2048;
 const OVERHEAD_BYTES: u64 = 256 << 20;
 /// What the translator may use on top of that: its buffer for translated code has at most this size by default.
 const TRANSLATOR_BYTES: u64 = 1 << 30;
+/// Most memory that a machine takes on top of its guest's, whoever executes it, bytes.
+pub const MEMORY_OVERHEAD_BYTES_MAX: u64 = OVERHEAD_BYTES + TRANSLATOR_BYTES;
 /// Longest path of a Unix socket, bytes.
 const SOCKET_PATH_BYTES_MAX: usize = 107;
 
@@ -134,7 +136,7 @@ fn check_machine(qmp: &mut Qmp, start: &Start) -> Result<(), Failure> {
 fn overhead_bytes(accelerator: Accelerator) -> u64 {
     match accelerator {
         Accelerator::Kvm => OVERHEAD_BYTES,
-        Accelerator::Tcg => OVERHEAD_BYTES + TRANSLATOR_BYTES,
+        Accelerator::Tcg => MEMORY_OVERHEAD_BYTES_MAX,
     }
 }
 
