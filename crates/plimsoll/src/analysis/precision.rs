@@ -77,3 +77,45 @@ impl Precision {
         self.blocks_min >= PRECISION_BLOCKS_MIN && is_narrow
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::simulated::{Simulated, fail};
+    use super::*;
+    use crate::sample::Arm;
+
+    #[test]
+    fn a_run_stops_for_precision_only_with_ten_blocks_and_narrow_intervals() {
+        let precision = |blocks| Precision::of(&Simulated::without_effects(2, 2).blocks(blocks).record()).unwrap();
+        assert!(!precision(9).reaches(10.0));
+        assert!(precision(10).reaches(10.0) && !precision(10).reaches(0.001));
+        assert_eq!(precision(1).log_half_width_max, None);
+        let record = Simulated::without_effects(2, 2).blocks(10).record();
+        let widest = half_widths(&record).into_iter().filter_map(|it| it.log_half_width).fold(0.0, f64::max);
+        assert_eq!(precision(10).log_half_width_max, Some(widest));
+    }
+
+    #[test]
+    fn an_environment_that_gives_no_value_any_more_does_not_hold_up_stopping() {
+        let silent_from = |first: u32| {
+            let mut record = Simulated::without_effects(1, 2).blocks(12).record();
+            for block in first..=12 {
+                fail(&mut record, block, &Arm { environment: 1, replica: 1 }, "cpu.w0");
+            }
+            Precision::of(&record).unwrap()
+        };
+        assert_eq!((silent_from(10).comparisons, silent_from(10).blocks_min), (1, 12));
+        assert!(silent_from(3).reaches(10.0));
+        assert_eq!(silent_from(11).comparisons, 2, "two failures may be mischance");
+    }
+
+    #[test]
+    fn a_run_in_which_nothing_counts_stops_after_the_fewest_blocks() {
+        let emulated = |blocks| {
+            let mut record = Simulated::without_effects(1, 1).blocks(blocks).record();
+            record.launches.iter_mut().for_each(|launch| launch.profile.labels.push("emulated".to_owned()));
+            Precision::of(&record).unwrap()
+        };
+        assert!(!emulated(9).reaches(0.01) && emulated(10).reaches(0.01));
+    }
+}
