@@ -199,9 +199,17 @@ pub struct WorkloadRecord {
     pub measured_by: String,
     /// Its metrics.
     pub metrics: Vec<MetricRecord>,
+    /// Relative difference of two warm-up slices up to which they count as the same.
+    #[serde(default = "warm_up_tolerance_unsaid")]
+    pub warm_up_tolerance: f64,
     /// Bytes that each unit of work must read from the disk itself; `None` where a cache may serve it.
     #[serde(default)]
     pub disk_bytes_per_work: Option<f64>,
+}
+
+/// For run files that do not say it: 10 %.
+fn warm_up_tolerance_unsaid() -> f64 {
+    0.1
 }
 
 /// A metric as planned.

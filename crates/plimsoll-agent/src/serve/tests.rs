@@ -35,7 +35,7 @@ impl Workload for Actor {
         &ABOUT
     }
 
-    fn size(&self, _room: &Room) -> Result<Parameters, String> {
+    fn size(&self, _room: &Room, _written: &Parameters) -> Result<Parameters, String> {
         Ok(Parameters::default())
     }
 

@@ -15,8 +15,10 @@ use super::{
 /// About 20 ms of work natively: short enough for a slice of 0.2 s, and for a guest that is emulated.
 const INPUT_BYTES_PER_THREAD: u64 = 128 * 1024;
 const PRESET: u64 = 2;
-/// What the encoder takes per thread with preset 2, rounded up.
-const MEMORY_BYTES_PER_THREAD: u64 = 24 << 20;
+/// What the encoder takes per thread with each preset, MiB: what xz(1) states, and 6 MiB for stacks and buffers.
+const MEMORY_MIB_PER_THREAD: [u64; 10] = [9, 15, 23, 38, 54, 100, 100, 192, 376, 680];
+/// The input, each thread's copy of its part, what comes out of it, and the output.
+const COPIES_OF_INPUT: u64 = 4;
 /// Every .xz stream begins with a header of this size; blocks follow.
 const HEADER_BYTES: usize = 12;
 /// Bounds the calls that one unit may need.
@@ -51,19 +53,25 @@ impl Workload for Lzma {
         &ABOUT
     }
 
-    fn size(&self, room: &Room) -> Result<Parameters, String> {
-        let threads = u64::from(room.cpus.max(1));
-        let needed = 2 * threads * MEMORY_BYTES_PER_THREAD;
+    fn size(&self, room: &Room, written: &Parameters) -> Result<Parameters, String> {
+        let derived = Parameters::default().with("threads", u64::from(room.cpus.max(1))).with("preset", PRESET);
+        let parameters = ABOUT.merged(derived, written)?;
+        let number = |parameters: &Parameters, name| ABOUT.number(parameters, name).map_err(|error| error.to_string());
+        let threads = number(&parameters, "threads")?;
+        let input = Parameters::default().with("input_bytes", threads * INPUT_BYTES_PER_THREAD);
+        let parameters = ABOUT.merged(input, &parameters)?;
+        let preset = number(&parameters, "preset")? as usize;
+        let per_thread = MEMORY_MIB_PER_THREAD.get(preset).copied().unwrap_or(u64::MAX >> 40) << 20;
+        let needed = 2 * (threads * per_thread + COPIES_OF_INPUT * number(&parameters, "input_bytes")?);
         if needed > room.memory_bytes {
             return Err(format!(
-                "cpu.lzma on {threads} CPUs needs {} MiB of memory and the limit is {} MiB: set --memory higher, fewer \
-                 --cpus, or fewer `threads` in the plan",
+                "cpu.lzma with {threads} threads and preset {preset} needs {} MiB of memory and the limit is {} MiB: set \
+                 --memory higher, fewer --cpus, or fewer `threads` in the plan",
                 mib(needed),
                 mib(room.memory_bytes),
             ));
         }
-        let parameters = Parameters::default().with("input_bytes", threads * INPUT_BYTES_PER_THREAD);
-        Ok(parameters.with("threads", threads).with("preset", PRESET))
+        Ok(parameters)
     }
 
     fn prepare(&self, parameters: &Parameters, scene: &Scene<'_>) -> Result<Box<dyn Prepared>, WorkloadError> {
@@ -202,8 +210,14 @@ mod tests {
 
     #[test]
     fn many_cpus_with_little_memory_are_refused_with_a_remedy() {
-        let room = Room { cpus: 64, memory_bytes: 1 << 30, disk_bytes: 0, cache_bytes: 0 };
-        assert!(Lzma.size(&room).unwrap_err().contains("--memory"));
-        assert!(Lzma.size(&Room { cpus: 2, ..room }).is_ok());
+        let room = Room { cpus: 64, memory_bytes: 1 << 30, disk_bytes: 0, files_bytes_max: 0, cache_bytes: 0 };
+        let written = |name, value: u64| Parameters::default().with(name, value);
+        assert!(Lzma.size(&room, &Parameters::default()).unwrap_err().contains("--memory"));
+        assert!(Lzma.size(&Room { cpus: 2, ..room }, &Parameters::default()).is_ok());
+        assert!(Lzma.size(&room, &written("threads", 2)).is_ok(), "the advice can be followed");
+        let two = Room { cpus: 2, ..room };
+        assert!(Lzma.size(&two, &written("threads", 64)).is_err());
+        assert!(Lzma.size(&two, &written("preset", 9)).is_err());
+        assert!(Lzma.size(&two, &written("input_bytes", 1 << 30)).is_err());
     }
 }

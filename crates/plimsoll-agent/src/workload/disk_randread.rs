@@ -54,23 +54,34 @@ impl Workload for RandRead {
         &ABOUT
     }
 
-    fn size(&self, room: &Room) -> Result<Parameters, String> {
-        if room.disk_bytes < 2 * FILE_BYTES {
+    fn size(&self, room: &Room, written: &Parameters) -> Result<Parameters, String> {
+        let parameters = ABOUT.merged(Parameters::default().with("file_bytes", FILE_BYTES), written)?;
+        let file_bytes = ABOUT.number(&parameters, "file_bytes").map_err(|error| error.to_string())?;
+        check_multiple(file_bytes)?;
+        if file_bytes > room.files_bytes_max {
             return Err(format!(
-                "disk.randread needs {} MiB of free disk and finds {} MiB: free some or choose another --data folder",
-                mib(2 * FILE_BYTES),
+                "disk.randread's file of {} MiB does not fit the data disk of a guest, which holds files of up to {} MiB: \
+                 set a smaller `file_bytes` in the plan",
+                mib(file_bytes),
+                mib(room.files_bytes_max),
+            ));
+        }
+        let needed = file_bytes.saturating_mul(2);
+        if room.disk_bytes < needed {
+            return Err(format!(
+                "disk.randread needs {} MiB of free disk for each environment and finds {} MiB: free some, choose another \
+                 --data folder or set a smaller `file_bytes` in the plan",
+                mib(needed),
                 mib(room.disk_bytes),
             ));
         }
-        Ok(Parameters::default().with("file_bytes", FILE_BYTES))
+        Ok(parameters)
     }
 
     fn prepare(&self, parameters: &Parameters, scene: &Scene<'_>) -> Result<Box<dyn Prepared>, WorkloadError> {
         ABOUT.accept(parameters)?;
         let file_bytes = ABOUT.number(parameters, "file_bytes")?;
-        if !file_bytes.is_multiple_of(BLOCK_BYTES as u64) {
-            return Err(WorkloadError::Wrong(format!("`file_bytes` is {file_bytes}, not a multiple of {BLOCK_BYTES}")));
-        }
+        check_multiple(file_bytes).map_err(WorkloadError::Wrong)?;
         let blocks = file_bytes / BLOCK_BYTES as u64;
         let path = scene.data_dir.join("disk.randread");
         let made = MadeFile::write(path, scene.seed, blocks)?;
@@ -79,6 +90,11 @@ impl Workload for RandRead {
         reads.verify()?;
         Ok(Box::new(reads))
     }
+}
+
+fn check_multiple(file_bytes: u64) -> Result<(), String> {
+    let is_multiple = file_bytes.is_multiple_of(BLOCK_BYTES as u64);
+    if is_multiple { Ok(()) } else { Err(format!("`file_bytes` is {file_bytes}, not a multiple of {BLOCK_BYTES}")) }
 }
 
 /// The file; it goes when this goes.
@@ -238,8 +254,17 @@ mod tests {
         let scene = Scene { data_dir: Path::new("/nonexistent"), seed: 1 };
         let error = RandRead.prepare(&Parameters::default().with("file_bytes", 5000), &scene).err().unwrap();
         assert!(error.to_string().contains("not a multiple of 4096"), "{error}");
-        let room = Room { cpus: 1, memory_bytes: 0, disk_bytes: 100 << 20, cache_bytes: 0 };
-        assert!(RandRead.size(&room).unwrap_err().contains("128 MiB"));
+        let room = Room { cpus: 1, memory_bytes: 0, disk_bytes: 100 << 20, files_bytes_max: 768 << 20, cache_bytes: 0 };
+        assert!(RandRead.size(&room, &Parameters::default()).unwrap_err().contains("128 MiB"));
+    }
+
+    #[test]
+    fn a_written_size_must_fit_the_disk_and_that_of_a_guest() {
+        let room = Room { cpus: 1, memory_bytes: 0, disk_bytes: 8 << 30, files_bytes_max: 768 << 20, cache_bytes: 0 };
+        let written = |bytes: u64| RandRead.size(&room, &Parameters::default().with("file_bytes", bytes));
+        assert_eq!(written(768 << 20).unwrap().integer("file_bytes", 0, u64::MAX), Ok(768 << 20));
+        assert!(written(1 << 40).unwrap_err().contains("up to 768 MiB"));
+        assert!(written(5000).unwrap_err().contains("not a multiple of 4096"));
     }
 
     #[test]

@@ -31,8 +31,8 @@ impl Workload for Syscall {
         &ABOUT
     }
 
-    fn size(&self, _room: &Room) -> Result<Parameters, String> {
-        Ok(Parameters::default().with("calls", CALLS))
+    fn size(&self, _room: &Room, written: &Parameters) -> Result<Parameters, String> {
+        ABOUT.merged(Parameters::default().with("calls", CALLS), written)
     }
 
     fn prepare(&self, parameters: &Parameters, _scene: &Scene<'_>) -> Result<Box<dyn Prepared>, WorkloadError> {

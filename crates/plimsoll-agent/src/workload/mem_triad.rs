@@ -17,6 +17,8 @@ const BYTES_PER_ELEMENT: u64 = 24;
 const ELEMENT_BYTES: u64 = 8;
 /// STREAM's rule: each array at least this many times the last-level cache.
 const CACHES_PER_ARRAY: u64 = 4;
+/// No cache is believed to be larger.
+const CACHE_BYTES_MAX: u64 = 1 << 38;
 /// For hosts that do not tell their cache.
 const ARRAY_BYTES_MIN: u64 = 16 << 20;
 /// One element of each page is checked after a slice.
@@ -50,20 +52,23 @@ impl Workload for Triad {
         &ABOUT
     }
 
-    fn size(&self, room: &Room) -> Result<Parameters, String> {
-        let array_bytes = room.cache_bytes.saturating_mul(CACHES_PER_ARRAY).max(ARRAY_BYTES_MIN);
-        let array_bytes = array_bytes.next_multiple_of(4096);
+    fn size(&self, room: &Room, written: &Parameters) -> Result<Parameters, String> {
+        let array_bytes = room.cache_bytes.min(CACHE_BYTES_MAX).saturating_mul(CACHES_PER_ARRAY).max(ARRAY_BYTES_MIN);
+        let derived = Parameters::default().with("array_bytes", array_bytes.next_multiple_of(4096));
+        let parameters = ABOUT.merged(derived.with("threads", u64::from(room.cpus.max(1))), written)?;
+        let array_bytes = ABOUT.number(&parameters, "array_bytes").map_err(|error| error.to_string())?;
         let needed = array_bytes.saturating_mul(6);
         if needed > room.memory_bytes {
             return Err(format!(
-                "mem.triad needs three arrays of {} MiB (four times the last-level cache) in half of the memory, and \
-                 the limit is {} MiB: set --memory to {} MiB or more, or a smaller `array_bytes` in the plan",
+                "mem.triad needs three arrays of {} MiB (without `array_bytes` in the plan: four times the last-level cache) in \
+                 half of the memory, and the limit is {} MiB: set --memory to {} MiB or more, or a smaller `array_bytes` \
+                 in the plan",
                 mib(array_bytes),
                 mib(room.memory_bytes),
                 mib(needed),
             ));
         }
-        Ok(Parameters::default().with("array_bytes", array_bytes).with("threads", u64::from(room.cpus.max(1))))
+        Ok(parameters)
     }
 
     fn prepare(&self, parameters: &Parameters, _scene: &Scene<'_>) -> Result<Box<dyn Prepared>, WorkloadError> {
@@ -238,16 +243,25 @@ mod tests {
     use super::*;
 
     fn room(memory_bytes: u64) -> Room {
-        Room { cpus: 2, memory_bytes, disk_bytes: 0, cache_bytes: 36 << 20 }
+        Room { cpus: 2, memory_bytes, disk_bytes: 0, files_bytes_max: 0, cache_bytes: 36 << 20 }
     }
 
     #[test]
     fn arrays_are_four_caches_and_must_fit_half_of_the_memory() {
-        let parameters = Triad.size(&room(1 << 30)).unwrap();
+        let derived = |memory_bytes| Triad.size(&room(memory_bytes), &Parameters::default());
+        let parameters = derived(1 << 30).unwrap();
         assert_eq!(parameters.integer("array_bytes", 0, u64::MAX), Ok(144 << 20));
-        let refusal = Triad.size(&room(512 << 20)).unwrap_err();
+        let refusal = derived(512 << 20).unwrap_err();
         assert!(refusal.contains("set --memory to 864 MiB or more"), "{refusal}");
-        assert!(Triad.size(&room(864 << 20)).is_ok());
+        assert!(derived(864 << 20).is_ok());
+    }
+
+    #[test]
+    fn a_written_size_replaces_the_derived_one_and_must_fit_as_well() {
+        let written = |bytes: u64| Triad.size(&room(512 << 20), &Parameters::default().with("array_bytes", bytes));
+        assert_eq!(written(64 << 20).unwrap().integer("array_bytes", 0, u64::MAX), Ok(64 << 20));
+        let refusal = written(1 << 40).unwrap_err();
+        assert!(refusal.contains("three arrays of 1048576 MiB"), "{refusal}");
     }
 
     #[test]

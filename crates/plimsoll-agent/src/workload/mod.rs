@@ -58,11 +58,12 @@ pub trait Workload: Sync {
     /// What it is, as data.
     fn about(&self) -> &'static About;
 
-    /// Its sizes on this host, as plan values. Every key listed in [`About::parameters`] is present in the result.
+    /// Its sizes on this host, as plan values: those that were written, and derived ones for the rest. Every key listed
+    /// in [`About::parameters`] is present in the result.
     ///
     /// # Errors
     /// One line that says why this host or these limits cannot hold it, and what to change.
-    fn size(&self, room: &Room) -> Result<Parameters, String>;
+    fn size(&self, room: &Room, written: &Parameters) -> Result<Parameters, String>;
 
     /// Checks parameters, makes the data and verifies it.
     ///
@@ -141,6 +142,14 @@ impl About {
     fn parameter_names(&self) -> String {
         let names: Vec<_> = self.parameters.iter().map(|parameter| format!("`{}`", parameter.name)).collect();
         if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+    }
+
+    /// The derived parameters with the written ones in their place.
+    fn merged(&self, derived: Parameters, written: &Parameters) -> Result<Parameters, String> {
+        let mut parameters = derived;
+        parameters.0.extend(written.0.clone());
+        let wrong = check_parameters(self, &parameters);
+        if wrong.is_empty() { Ok(parameters) } else { Err(wrong.join("; ")) }
     }
 
     /// Refuses parameters that a plan may not set, at preparation: the host's check is not the agent's.
@@ -238,6 +247,8 @@ pub struct Room {
     pub memory_bytes: u64,
     /// Free disk for one environment, bytes.
     pub disk_bytes: u64,
+    /// Most bytes of files that the data directory of every environment holds: a guest's disk is smaller than the host's.
+    pub files_bytes_max: u64,
     /// Last-level cache of the host, bytes.
     pub cache_bytes: u64,
 }

@@ -32,8 +32,8 @@ impl Workload for Null {
         &ABOUT
     }
 
-    fn size(&self, _room: &Room) -> Result<Parameters, String> {
-        Ok(Parameters::default())
+    fn size(&self, _room: &Room, written: &Parameters) -> Result<Parameters, String> {
+        ABOUT.merged(Parameters::default(), written)
     }
 
     fn prepare(&self, parameters: &Parameters, _scene: &Scene<'_>) -> Result<Box<dyn Prepared>, WorkloadError> {

@@ -26,8 +26,8 @@ impl Workload for Ready {
         &ABOUT
     }
 
-    fn size(&self, _room: &Room) -> Result<Parameters, String> {
-        Ok(Parameters::default())
+    fn size(&self, _room: &Room, written: &Parameters) -> Result<Parameters, String> {
+        ABOUT.merged(Parameters::default(), written)
     }
 
     fn prepare(&self, _parameters: &Parameters, _scene: &Scene<'_>) -> Result<Box<dyn Prepared>, WorkloadError> {

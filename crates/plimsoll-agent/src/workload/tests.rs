@@ -7,7 +7,8 @@ use plimsoll_protocol::SliceOrder;
 use super::*;
 use crate::slice::run_slice;
 
-const ROOM: Room = Room { cpus: 2, memory_bytes: 4 << 30, disk_bytes: 1 << 30, cache_bytes: 32 << 20 };
+const ROOM: Room =
+    Room { cpus: 2, memory_bytes: 4 << 30, disk_bytes: 1 << 30, files_bytes_max: 768 << 20, cache_bytes: 32 << 20 };
 
 /// A directory on the disk that holds what was built: /tmp may be memory.
 fn folder() -> tempfile::TempDir {
@@ -21,7 +22,7 @@ fn measured() -> impl Iterator<Item = &'static dyn Workload> {
 
 /// The workload's own sizes, made small.
 fn small(workload: &dyn Workload) -> Parameters {
-    let mut parameters = workload.size(&ROOM).unwrap();
+    let mut parameters = workload.size(&ROOM, &Parameters::default()).unwrap();
     for (name, value) in [("array_bytes", 1 << 20), ("input_bytes", 128 << 10), ("file_bytes", 2 << 20), ("calls", 500)]
     {
         if parameters.0.contains_key(name) {
@@ -125,7 +126,7 @@ fn every_workload_has_one_headline_and_known_units() {
 fn sizes_name_exactly_the_declared_parameters_and_lie_within_their_ranges() {
     for workload in WORKLOADS {
         let about = workload.about();
-        let parameters = workload.size(&ROOM).unwrap();
+        let parameters = workload.size(&ROOM, &Parameters::default()).unwrap();
         let declared: BTreeSet<_> = about.parameters.iter().map(|parameter| parameter.name).collect();
         assert_eq!(parameters.0.keys().map(String::as_str).collect::<BTreeSet<_>>(), declared, "{}", about.name);
         assert_eq!(check_parameters(about, &parameters), Vec::<String>::new());

@@ -13,6 +13,9 @@ use super::estimate::Estimate;
 use super::findings::EnvironmentFindings;
 use crate::sample::RunRecord;
 
+/// How many finished blocks back a value is recent.
+const RECENT_BLOCKS: usize = 3;
+
 /// How one headline comparison stands.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Standing {
@@ -34,6 +37,8 @@ pub struct Standing {
     pub cost_ci95: Option<[f64; 2]>,
     /// Half-width of the 95 % interval of the log ratio; `None` under 2 blocks.
     pub log_half_width: Option<f64>,
+    /// Whether one of the last 3 finished blocks is among them.
+    pub recent: bool,
     /// Whether the environment is emulated.
     pub emulated: bool,
     /// Whether it, or native, was not what was asked for.
@@ -57,6 +62,12 @@ pub fn standings(record: &RunRecord) -> Vec<Standing> {
     standings
 }
 
+/// Whether the environment can still be compared: a gap of [`RECENT_BLOCKS`] blocks is no mischance any more.
+fn is_recent(arranged: &Arranged<'_>, side: Side<'_>, position: u32) -> bool {
+    let last = arranged.blocks.iter().rev().take(RECENT_BLOCKS).copied().collect();
+    !against_native(side, &last, position).pairs.is_empty()
+}
+
 fn standing(
     arranged: &Arranged<'_>,
     side: Side<'_>,
@@ -78,6 +89,7 @@ fn standing(
         cost: values.cost,
         cost_ci95: estimate.ci95.and_then(|interval| costs(interval.low, interval.high)),
         log_half_width: estimate.ci95.map(|interval| interval.half_width()),
+        recent: is_recent(arranged, side, position),
         emulated: qualities.labels.iter().any(|label| label == EMULATED),
         spoiled: qualities.spoiled,
     })

@@ -258,7 +258,9 @@ fn labels_and_facts_of_an_environment_are_merged_and_reach_its_comparisons() {
     record.plan.shared_cpu = true;
     assert_eq!(only(&analyse(&record)).labels, ["emulated", "shared cpu"]);
     assert!(standings(&record)[0].emulated);
-    assert_eq!(Precision::of(&record), None, "nothing counts, so nothing is reached");
+    let precision = Precision::of(&record).unwrap();
+    assert_eq!((precision.comparisons, precision.blocks_min, precision.log_half_width_max), (0, 5, None));
+    assert!(!precision.reaches(10.0));
 }
 
 #[test]
@@ -409,14 +411,17 @@ fn a_warm_up_that_was_not_steady_is_listed_with_its_blocks() {
 }
 
 #[test]
-fn a_run_stops_for_precision_only_with_ten_blocks_and_narrow_intervals() {
-    let precision = |blocks| Precision::of(&Simulated::without_effects(2, 2).blocks(blocks).record()).unwrap();
-    assert!(!precision(9).reaches(10.0));
-    assert!(precision(10).reaches(10.0) && !precision(10).reaches(0.001));
-    assert_eq!(precision(1).log_half_width_max, None);
-    let record = Simulated::without_effects(2, 2).blocks(10).record();
-    let widest = half_widths(&record).into_iter().filter_map(|it| it.log_half_width).fold(0.0, f64::max);
-    assert_eq!(precision(10).log_half_width_max, Some(widest));
+fn each_workload_is_steady_by_its_own_tolerance() {
+    let mut record = Simulated::without_effects(2, 1).record();
+    record.plan.workloads[1].warm_up_tolerance = 0.02;
+    for (number, workload) in ["cpu.w0", "cpu.w1"].into_iter().enumerate() {
+        for (slice_number, seconds) in [1.0, 1.05].into_iter().enumerate() {
+            let mut bundle = slice(3, workload, seconds);
+            (bundle.slice.id, bundle.slice.phase) = (10_000 + 2 * number as u64 + slice_number as u64, Phase::WarmUp);
+            record.slices.push(bundle);
+        }
+    }
+    assert_eq!(analyse(&record).design.not_steady, ["environment1: cpu.w1 (1 block)"]);
 }
 
 #[test]

@@ -1,15 +1,12 @@
 //! Warm-ups that ended before the workload was steady, as far as the record shows.
 //!
-//! The record does not hold each workload's own rule. What is listed here is coarser and the same for all: the last two
-//! warm-up slices of a launch differ by more than [`STEADY_DIFFERENCE_MAX`] in time per unit of work.
+//! What is listed are launches whose last two warm-up slices differ by more than the workload's own tolerance in time per
+//! unit of work, as the rule that ended the warm-up compared them.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::cells::Arranged;
 use crate::sample::{Arm, Phase, RunRecord, SliceRecord};
-
-/// Relative difference of two slices up to which they count as the same.
-const STEADY_DIFFERENCE_MAX: f64 = 0.10;
 
 /// `environment: workload (2 blocks)`, in the plan's order.
 pub(super) fn not_steady(arranged: &Arranged<'_>) -> Vec<String> {
@@ -20,7 +17,8 @@ pub(super) fn not_steady(arranged: &Arranged<'_>) -> Vec<String> {
     let mut found: BTreeMap<(u32, u32, usize), BTreeSet<u32>> = BTreeMap::new();
     for ((launch, workload, _), slices) in warm_ups(record) {
         let (Some(launch), Some(workload)) = (launches.get(&launch), workloads.get(workload)) else { continue };
-        if arranged.blocks.contains(&launch.block) && !is_steady(&slices) {
+        let tolerance = record.plan.workloads[*workload].warm_up_tolerance;
+        if arranged.blocks.contains(&launch.block) && !is_steady(&slices, tolerance) {
             let place = (launch.arm.environment, launch.arm.replica, *workload);
             found.entry(place).or_default().insert(launch.block);
         }
@@ -49,10 +47,10 @@ fn warm_ups(record: &RunRecord) -> WarmUps<'_> {
 }
 
 /// One slice alone cannot tell, and is let pass.
-fn is_steady(slices: &[&SliceRecord]) -> bool {
+fn is_steady(slices: &[&SliceRecord], tolerance: f64) -> bool {
     let time = |slice: &SliceRecord| slice.seconds_inside / slice.work;
     match slices {
-        [.., before, last] => (time(last) / time(before)).ln().abs() <= STEADY_DIFFERENCE_MAX.ln_1p(),
+        [.., before, last] => (time(last) / time(before) - 1.0).abs() <= tolerance,
         _ => true,
     }
 }

@@ -108,7 +108,7 @@ pub(super) fn run(arguments: &RunArguments) -> Result<u8> {
     }
     let examined = Examined::of(&plan);
     let seed = plan.seed().unwrap_or_else(new_seed);
-    let settled = plan.settle(&host_numbers(&plan, &data), examined.unusable.clone(), seed).map_err(refused)?;
+    let settled = plan.settle(&host_numbers(&plan, &data)?, examined.unusable.clone(), seed).map_err(refused)?;
     announce(&settled, &examined, arguments.quiet)?;
     if arguments.dry_run {
         return Ok(exit::DONE);
@@ -191,15 +191,18 @@ impl Examined {
     }
 }
 
-fn host_numbers(plan: &Plan, data: &Path) -> HostNumbers {
+fn host_numbers(plan: &Plan, data: &Path) -> Result<HostNumbers, Refusal> {
     let split = probe::split_cpus(plan.cpus());
-    HostNumbers {
+    if let Some(cpu) = split.unavailable.first() {
+        return Err(Refusal::usage(format!("--cpus: CPU {cpu} does not exist here or may not be used")));
+    }
+    Ok(HostNumbers {
         shared_cpu: split.shared,
         cpus: split.environments,
         memory_available_bytes: probe::memory_available_bytes().unwrap_or(0),
         disk_free_bytes: probe::disk_free_bytes(data).unwrap_or(0),
         cache_bytes: probe::cache_bytes_last_level().unwrap_or(32 << 20),
-    }
+    })
 }
 
 /// Where environments keep their data: as the user says, else /var/tmp, which lies on a disk where /tmp may not.

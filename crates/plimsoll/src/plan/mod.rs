@@ -8,6 +8,7 @@
 
 pub mod estimate;
 pub mod file;
+mod groups;
 pub mod preset;
 pub mod quantity;
 mod settle;
@@ -150,12 +151,15 @@ impl Checker<'_> {
     fn with_preset(&mut self, wishes: Wishes) -> (Wishes, Option<String>) {
         let named = wishes.preset.clone().unwrap_or_else(|| Said::new("quick".to_owned(), "preset"));
         let Some(preset) = preset::find(&named.value) else {
-            let known: Vec<&str> = preset::PRESETS.iter().map(|preset| preset.name).collect();
-            self.wrong(&named.at, format!("unknown preset `{}`{}", named.value, suggest(&named.value, &known)));
+            self.wrong(&named.at, preset::missing(&named.value));
             return (wishes, None);
         };
         let whole = wishes.preset.is_some() || (wishes.environments.is_empty() && wishes.workloads.is_empty());
-        (wishes.or(preset.wishes()), whole.then(|| preset.name.to_owned()))
+        let mut offered = preset.wishes();
+        if !whole {
+            (offered.blocks, offered.slices) = (None, None);
+        }
+        (wishes.or(offered), whole.then(|| preset.name.to_owned()))
     }
 
     fn environments(&mut self, said: &[Said<String>]) -> Vec<Planned> {

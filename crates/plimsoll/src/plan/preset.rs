@@ -1,6 +1,7 @@
 //! Ready-made wishes, by name.
 
 use super::wishes::{Said, Wishes};
+use crate::environment::suggest;
 
 /// A preset, as data.
 #[derive(Debug)]
@@ -38,6 +39,18 @@ pub const PRESETS: &[Preset] = &[
         slices: 4,
     },
 ];
+
+/// Presets that later versions are to have.
+const LATER: [&str; 5] = ["storage", "network", "apps", "vm", "paper"];
+
+/// Why there is no preset of this name.
+pub(super) fn missing(name: &str) -> String {
+    let known: Vec<&str> = PRESETS.iter().map(|preset| preset.name).collect();
+    if LATER.contains(&name) {
+        return format!("preset `{name}` is not in this version; there is {}", known.join(", "));
+    }
+    format!("unknown preset `{name}`{}", suggest(name, &known))
+}
 
 /// The preset of this name.
 #[must_use]

@@ -6,8 +6,10 @@ use std::time::Duration;
 use plimsoll_agent::workload::{About, MeasuredBy, MetricKind, Room, Workload};
 use plimsoll_protocol::{Parameters, WorkloadOrder};
 
+use super::groups::{Bytes, HOST_SHARE_MAX, groups, refusals};
 use super::{Plan, PlanError};
 use crate::environment::Environment;
+use crate::launch::engines::qemu::disk::DATA_DISK_BYTES;
 use crate::rounds::{Design, WorkloadDesign};
 use crate::sample::{Arm, MetricKindRecord, MetricRecord, PlanRecord, UnusableRecord, WorkloadRecord};
 
@@ -15,16 +17,16 @@ use crate::sample::{Arm, MetricKindRecord, MetricRecord, PlanRecord, UnusableRec
 const LEAD_IN: Duration = Duration::from_millis(20);
 /// A warm-up slice is this much shorter than a measured one: it has to be compared with the next, not to be precise.
 const WARM_UP_SHARE: u32 = 4;
-/// Share of the memory and the disk that the environments alive at once may take together.
-const HOST_SHARE_MAX: f64 = 0.6;
-/// What a virtual machine takes on top of its guest's memory: QEMU's own heap, translated code, device buffers.
-pub(super) const VM_OVERHEAD_BYTES: u64 = 512 << 20;
+/// An environment is at least alive with two natives.
+const ARMS_MIN: u64 = 3;
 /// Share of stolen CPU time above which a slice is spoiled. The kernel counts in ticks of 10 ms: in a slice of 0.2 s on
 /// one CPU a single tick reads as 5 %, so this is the smallest share that more than one tick must have caused.
 const STEAL_SHARE_MAX: f64 = 0.06;
 const MEMORY_BYTES_DEFAULT: u64 = 1 << 30;
 /// STREAM wants three arrays of four times the last-level cache each, and they may fill half of the memory.
 const MEMORY_PER_CACHE_BYTE: u64 = 24;
+/// liblzma's threaded encoder takes up to 24 MiB for each CPU, and that may fill half of the memory.
+const MEMORY_PER_CPU_BYTES: u64 = 48 << 20;
 const MEMORY_STEP_BYTES: u64 = 256 << 20;
 
 /// What a plan must know of the host.
@@ -57,7 +59,7 @@ impl Plan {
     /// Fixes sizes and groups. `unusable` are the environments that this host cannot run: they are left out.
     ///
     /// # Errors
-    /// One error per workload that the host or the limits cannot hold.
+    /// One error per workload that the host or the limits cannot hold; or the memory or the disk that lacks.
     pub fn settle(
         &self,
         host: &HostNumbers,
@@ -70,16 +72,22 @@ impl Plan {
             .map(|planned| planned.environment.clone())
             .filter(|environment| unusable.iter().all(|other| other.environment != environment.name()))
             .collect();
-        let memory_bytes = self.memory_bytes.unwrap_or_else(|| default_memory(host.cache_bytes));
-        let groups = groups(&environments, memory_bytes, host.memory_available_bytes);
-        let arms_max = groups.iter().map(Vec::len).max().unwrap_or(1) as u64 + 1;
+        let memory_bytes =
+            self.memory_bytes.unwrap_or_else(|| default_memory(host.cache_bytes, host.cpus.len() as u64));
         let room = Room {
             cpus: host.cpus.len() as u32,
             memory_bytes,
-            disk_bytes: (host.disk_free_bytes as f64 * HOST_SHARE_MAX) as u64 / arms_max,
+            disk_bytes: (host.disk_free_bytes as f64 * HOST_SHARE_MAX) as u64 / ARMS_MIN,
+            files_bytes_max: DATA_DISK_BYTES / 4 * 3,
             cache_bytes: host.cache_bytes,
         };
         let sized = self.sized(&room)?;
+        let each = Bytes { memory: memory_bytes, disk: files_bytes(&sized) };
+        let refusals = refusals(&environments, each, self.memory_bytes.is_some(), host);
+        if !refusals.is_empty() {
+            return Err(refusals);
+        }
+        let groups = groups(&environments, each, host);
         Ok(Settled {
             design: self.design(&sized, &groups, seed),
             record: self.record(host, &environments, unusable, &sized, groups, memory_bytes, seed),
@@ -93,11 +101,8 @@ impl Plan {
         for workload in &self.workloads {
             let name = workload.about().name;
             let written = self.parameters.get(name).cloned().unwrap_or_default();
-            match workload.size(&room_beside(&written, room)) {
-                Ok(mut parameters) => {
-                    parameters.0.extend(written.0);
-                    sized.push((*workload, parameters));
-                }
+            match workload.size(room, &written) {
+                Ok(parameters) => sized.push((*workload, parameters)),
                 Err(message) => errors.push(PlanError { at: format!("workload {name}"), message }),
             }
         }
@@ -156,40 +161,17 @@ impl Plan {
     }
 }
 
-/// The room in which a size is chosen. Where the plan sets a size in bytes nothing has to fit but what was written, which
-/// is the user's word: a limit that refuses the size that is not used would refuse its own remedy.
-fn room_beside(written: &Parameters, room: &Room) -> Room {
-    if written.0.keys().any(|name| name.ends_with("_bytes")) {
-        return Room { memory_bytes: u64::MAX, disk_bytes: u64::MAX, ..*room };
-    }
-    *room
+/// The files of the workload that keeps most; a workload's files go before the next one's are made.
+fn files_bytes(sized: &[(&'static dyn Workload, Parameters)]) -> u64 {
+    let on_disk = sized.iter().filter(|(workload, _)| workload.about().uses_disk);
+    on_disk.filter_map(|(_, parameters)| parameters.integer("file_bytes", 0, u64::MAX).ok()).max().unwrap_or(0)
 }
 
-fn default_memory(cache_bytes: u64) -> u64 {
-    (cache_bytes * MEMORY_PER_CACHE_BYTE).next_multiple_of(MEMORY_STEP_BYTES).max(MEMORY_BYTES_DEFAULT)
-}
-
-/// Which environments are alive together: as many as their memory allows, each group with room for two natives.
-fn groups(environments: &[Environment], memory_bytes: u64, available_bytes: u64) -> Vec<Vec<u32>> {
-    let budget = (available_bytes as f64 * HOST_SHARE_MAX) as u64;
-    let natives = 2 * memory_bytes;
-    let mut groups: Vec<Vec<u32>> = Vec::new();
-    let mut left = 0;
-    for (position, environment) in (0..).zip(environments).skip(1) {
-        let machine = environment.stack().first().is_some_and(|layer| layer.engine.virtual_machine);
-        let need = memory_bytes + if machine { VM_OVERHEAD_BYTES } else { 0 };
-        match groups.last_mut() {
-            Some(group) if need <= left => {
-                group.push(position);
-                left -= need;
-            }
-            _ => {
-                groups.push(vec![0, position]);
-                left = budget.saturating_sub(natives + need);
-            }
-        }
-    }
-    if groups.is_empty() { vec![vec![0]] } else { groups }
+/// Enough for every workload at its derived size; the tests hold it against what the workloads ask for.
+pub(super) fn default_memory(cache_bytes: u64, cpus: u64) -> u64 {
+    let by_cache = cache_bytes.saturating_mul(MEMORY_PER_CACHE_BYTE);
+    let needed = by_cache.max(cpus.saturating_mul(MEMORY_PER_CPU_BYTES)).max(MEMORY_BYTES_DEFAULT);
+    needed.checked_next_multiple_of(MEMORY_STEP_BYTES).unwrap_or(needed)
 }
 
 fn arms(group: &[u32]) -> Vec<Arm> {
@@ -227,6 +209,7 @@ fn workload_record(about: &About, parameters: &Parameters) -> WorkloadRecord {
         }
         .to_owned(),
         metrics: metrics.collect(),
+        warm_up_tolerance: about.warm_up.tolerance,
         disk_bytes_per_work: about.disk_bytes_per_work.map(f64::from),
     }
 }

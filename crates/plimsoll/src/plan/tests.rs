@@ -121,7 +121,7 @@ fn what_does_not_fit_at_once_is_split_into_groups_with_two_natives_each() {
     let roomy = plan.settle(&host(), Vec::new(), 1).unwrap();
     assert_eq!(roomy.record.groups, [[0, 1, 2, 3, 4, 5]]);
     let tight = plan.settle(&HostNumbers { memory_available_bytes: 8 << 30, ..host() }, Vec::new(), 1).unwrap();
-    assert_eq!(tight.record.groups, [vec![0, 1, 2], vec![0, 3, 4], vec![0, 5]]);
+    assert_eq!(tight.record.groups, [vec![0, 1, 2], vec![0, 3], vec![0, 4], vec![0, 5]]);
     for group in &tight.design.groups {
         assert_eq!(group[..2], [Arm { environment: 0, replica: 1 }, Arm { environment: 0, replica: 2 }]);
     }
@@ -169,4 +169,117 @@ fn sizes_are_the_same_whatever_environments_take_part() {
         settled.design.workloads.iter().map(|workload| workload.order.clone()).collect::<Vec<_>>()
     };
     assert_eq!(parameters(&["sandbox"]), parameters(&["sandbox", "docker", "qemu"]));
+}
+
+fn settled_with(memory: &str, text: &str) -> Result<Settled, Vec<PlanError>> {
+    let flags = Wishes {
+        environments: said(&["sandbox"]),
+        workloads: said(&["mem.triad", "disk.randread"]),
+        memory: Some(Said::new(memory.into(), "--memory")),
+        ..Wishes::default()
+    };
+    check(flags.or(file::read("p", text).unwrap())).unwrap().settle(&host(), Vec::new(), 1)
+}
+
+#[test]
+fn the_advice_to_write_a_smaller_size_can_be_followed() {
+    assert!(settled_with("512MiB", "").is_err());
+    let settled = settled_with("512MiB", "[parameters.\"mem.triad\"]\narray_bytes = 4194304\n").unwrap();
+    assert_eq!(settled.record.workloads[0].parameters["array_bytes"], "4194304");
+}
+
+#[test]
+fn written_sizes_must_fit_the_limits_and_the_disk_of_a_guest() {
+    for (name, key) in [("mem.triad", "array_bytes"), ("disk.randread", "file_bytes")] {
+        let text = format!("[parameters.\"{name}\"]\n{key} = 1099511627776\n");
+        assert_eq!(settled_with("2GiB", &text).unwrap_err()[0].at, format!("workload {name}"));
+    }
+}
+
+#[test]
+fn the_default_memory_holds_every_workload_on_hosts_with_many_cpus() {
+    for cpus in [1, 2, 64, 256_u32] {
+        for cache_bytes in [0, 36 << 20, 512 << 20] {
+            let room = plimsoll_agent::workload::Room {
+                cpus,
+                memory_bytes: settle::default_memory(cache_bytes, u64::from(cpus)),
+                disk_bytes: 8 << 30,
+                files_bytes_max: 768 << 20,
+                cache_bytes,
+            };
+            for workload in WORKLOADS {
+                let sized = workload.size(&room, &Parameters::default());
+                assert!(sized.is_ok(), "{cpus} CPUs, {cache_bytes} bytes of cache: {sized:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_named_without_a_preset_has_the_default_blocks_and_slices() {
+    let named = check(Wishes { environments: said(&["sandbox"]), ..Wishes::default() }).unwrap();
+    assert_eq!((named.blocks, named.slices), (5, 3));
+    let preset = Some(Said::new("standard".to_owned(), "--preset"));
+    let both = check(Wishes { preset, environments: said(&["sandbox"]), ..Wishes::default() }).unwrap();
+    assert_eq!((both.blocks, both.slices), (10, 4));
+}
+
+#[test]
+fn a_preset_of_a_later_version_is_no_typing_error() {
+    for name in ["storage", "network", "apps", "vm", "paper"] {
+        let wishes = Wishes { preset: Some(Said::new(name.to_owned(), "--preset")), ..Wishes::default() };
+        let expected = format!("--preset: preset `{name}` is not in this version; there is quick, standard");
+        assert_eq!(check(wishes).unwrap_err(), [expected]);
+    }
+}
+
+#[test]
+fn the_record_says_each_workloads_tolerance_of_warm_up() {
+    let settled = check(Wishes::default()).unwrap().settle(&host(), Vec::new(), 1).unwrap();
+    let tolerances = |name: &str| settled.record.workloads.iter().find(|it| it.name == name).unwrap().warm_up_tolerance;
+    assert_eq!((tolerances("cpu.lzma"), tolerances("disk.randread")), (0.05, 0.10));
+}
+
+fn settled_on(host: &HostNumbers, memory: Option<&str>, environments: &[&str]) -> Result<Settled, Vec<String>> {
+    let wishes = Wishes {
+        environments: said(environments),
+        memory: memory.map(|memory| Said::new(memory.into(), "--memory")),
+        workloads: said(&["null", "disk.randread"]),
+        ..Wishes::default()
+    };
+    let settled = check(wishes).unwrap().settle(host, Vec::new(), 1);
+    settled.map_err(|errors| errors.iter().map(ToString::to_string).collect())
+}
+
+#[test]
+fn memory_that_the_host_does_not_have_is_refused_with_what_there_is() {
+    assert!(settled_on(&host(), Some("8GiB"), &["sandbox"]).is_ok());
+    let refused = settled_on(&host(), Some("9GiB"), &["sandbox"]).unwrap_err();
+    assert_eq!(
+        refused,
+        [
+            "--memory: two natives and one environment need 27648 MiB of memory, and there are 24576 MiB: choose a smaller \
+          limit"
+        ]
+    );
+    for huge in ["4TiB", "8388608TiB", "16777215TiB"] {
+        assert_eq!(settled_on(&host(), Some(huge), &["sandbox"]).unwrap_err().len(), 1, "{huge}");
+    }
+}
+
+#[test]
+fn a_machine_counts_with_what_its_translator_may_take() {
+    assert!(settled_on(&host(), Some("7936MiB"), &["sandbox"]).is_ok());
+    assert!(settled_on(&host(), Some("7936MiB"), &["qemu"]).is_err(), "three times 7.75 GiB and 1.25 GiB exceed 24");
+}
+
+#[test]
+fn what_does_not_fit_the_disk_at_once_is_split_into_groups() {
+    let machines = ["qemu", "qemu/sandbox"];
+    assert_eq!(settled_on(&host(), None, &machines).unwrap().record.groups, [[0, 1, 2]]);
+    let small = HostNumbers { disk_free_bytes: 3 << 30, ..host() };
+    assert_eq!(settled_on(&small, None, &machines).unwrap().record.groups, [[0, 1], [0, 2]]);
+    let tiny = HostNumbers { disk_free_bytes: 1 << 30, ..host() };
+    assert!(settled_on(&tiny, None, &machines).unwrap_err()[0].starts_with("--data: two natives and one environment"));
+    assert!(settled_on(&tiny, None, &["sandbox"]).is_ok());
 }

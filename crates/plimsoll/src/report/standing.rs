@@ -50,6 +50,7 @@ mod tests {
             cost,
             cost_ci95: Some([cost - 0.03, cost + 0.03]),
             log_half_width: Some(0.03),
+            recent: true,
             emulated,
             spoiled: false,
         }

@@ -48,6 +48,8 @@ const TRANSLATOR_BYTES: u64 = 1 << 30;
 /// the files of its root in memory. An inner limit as large as the guest's memory could never be reached: the guest's
 /// kernel would run out of memory first.
 const INNER_LAYERS_BYTES: u64 = 256 << 20;
+/// Most memory that a machine takes on top of its guest's, whoever executes it, bytes.
+pub const MEMORY_OVERHEAD_BYTES_MAX: u64 = OVERHEAD_BYTES + TRANSLATOR_BYTES;
 /// Longest path of a Unix socket, bytes.
 const SOCKET_PATH_BYTES_MAX: usize = 107;
 
@@ -140,7 +142,7 @@ fn check_machine(qmp: &mut Qmp, start: &Start) -> Result<(), Failure> {
 fn overhead_bytes(accelerator: Accelerator) -> u64 {
     match accelerator {
         Accelerator::Kvm => OVERHEAD_BYTES,
-        Accelerator::Tcg => OVERHEAD_BYTES + TRANSLATOR_BYTES,
+        Accelerator::Tcg => MEMORY_OVERHEAD_BYTES_MAX,
     }
 }
 

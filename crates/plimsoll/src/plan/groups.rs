@@ -1,0 +1,92 @@
+//! Which environments are alive together: as many as memory and disk allow, each group with room for two natives.
+
+use super::PlanError;
+use super::settle::HostNumbers;
+use crate::environment::Environment;
+use crate::launch::engines::qemu::MEMORY_OVERHEAD_BYTES_MAX;
+use crate::launch::engines::qemu::disk::DATA_DISK_BYTES;
+
+/// Share of the memory and the disk that the environments alive at once may take together.
+pub(super) const HOST_SHARE_MAX: f64 = 0.6;
+
+/// What something may take of the host, bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Bytes {
+    pub(super) memory: u64,
+    pub(super) disk: u64,
+}
+
+impl Bytes {
+    fn plus(self, other: Self) -> Self {
+        Self { memory: self.memory.saturating_add(other.memory), disk: self.disk.saturating_add(other.disk) }
+    }
+
+    fn fits(self, room: Self) -> bool {
+        self.memory <= room.memory && self.disk <= room.disk
+    }
+}
+
+/// The groups; `each` is what an environment takes without what its engine adds. What fits with nothing else is alone
+/// with the natives.
+pub(super) fn groups(environments: &[Environment], each: Bytes, host: &HostNumbers) -> Vec<Vec<u32>> {
+    let share = |bytes: u64| (bytes as f64 * HOST_SHARE_MAX) as u64;
+    let room = Bytes { memory: share(host.memory_available_bytes), disk: share(host.disk_free_bytes) };
+    let natives = each.plus(each);
+    let mut groups: Vec<Vec<u32>> = Vec::new();
+    let mut taken = natives;
+    for (position, environment) in (0..).zip(environments).skip(1) {
+        let need = need(environment, each);
+        match groups.last_mut() {
+            Some(group) if taken.plus(need).fits(room) => {
+                group.push(position);
+                taken = taken.plus(need);
+            }
+            _ => {
+                groups.push(vec![0, position]);
+                taken = natives.plus(need);
+            }
+        }
+    }
+    if groups.is_empty() { vec![vec![0]] } else { groups }
+}
+
+/// What not even an environment alone with its natives has room for: the disk, and a memory limit that was asked for. (The
+/// default limit is a ceiling of which the workloads fill half; it is not held against a small host.)
+pub(super) fn refusals(
+    environments: &[Environment],
+    each: Bytes,
+    memory_asked: bool,
+    host: &HostNumbers,
+) -> Vec<PlanError> {
+    let needs: Vec<Bytes> = environments.iter().skip(1).map(|environment| need(environment, each)).collect();
+    let largest = |of: fn(&Bytes) -> u64| needs.iter().map(of).max().unwrap_or(0);
+    let alone = Bytes { memory: largest(|need| need.memory), disk: largest(|need| need.disk) };
+    let needed = each.plus(each).plus(alone);
+    let mut refusals = Vec::new();
+    if memory_asked && needed.memory > host.memory_available_bytes {
+        refusals.push(refusal("--memory", "memory", needed.memory, host.memory_available_bytes, "a smaller limit"));
+    }
+    if needed.disk > host.disk_free_bytes {
+        refusals.push(refusal("--data", "free disk", needed.disk, host.disk_free_bytes, "a folder on another disk"));
+    }
+    refusals
+}
+
+fn refusal(at: &str, what: &str, needed: u64, there: u64, remedy: &str) -> PlanError {
+    let (needed, there) = (needed.div_ceil(1 << 20), there >> 20);
+    let message = format!(
+        "two natives and one environment need {needed} MiB of {what}, and there are {there} MiB: choose {remedy}"
+    );
+    PlanError { at: at.to_owned(), message }
+}
+
+fn need(environment: &Environment, each: Bytes) -> Bytes {
+    let is_machine = environment.stack().first().is_some_and(|layer| layer.engine.virtual_machine);
+    if is_machine {
+        // The disk's file is sparse: where no workload writes, it stays as good as empty.
+        let disk = if each.disk == 0 { 0 } else { DATA_DISK_BYTES };
+        Bytes { memory: each.memory.saturating_add(MEMORY_OVERHEAD_BYTES_MAX), disk }
+    } else {
+        each
+    }
+}
