@@ -206,8 +206,7 @@ fn a_disk_without_room_is_a_mishap_with_its_cause() {
     let desk = Desk::new();
     let small = desk.folder.path().join("run.disk");
     fs::create_dir(&small).unwrap();
-    // Room for the executable and for one file of the workload, not for two.
-    let bytes = fs::metadata(PLIMSOLL).unwrap().len() + (100 << 20);
+    let bytes = fs::metadata(PLIMSOLL).unwrap().len() + (900 << 20);
     let options = format!("size={bytes}");
     nix::mount::mount(
         Some("plimsoll-test"),
@@ -217,14 +216,20 @@ fn a_disk_without_room_is_a_mishap_with_its_cause() {
         Some(options.as_str()),
     )
     .unwrap();
-    // The usual size would be refused before anything starts.
-    fs::write(desk.folder.path().join("run.toml"), "[parameters.\"disk.randread\"]\nfile_bytes = 67108864\n").unwrap();
     let data = small.to_str().unwrap();
-    let output = desk.run(&["run.toml", "-w", "disk", "-e", "native", "--blocks", "1", "--data", data]);
+    let live = desk.run_until(&["-w", "disk", "-e", "native", "--blocks", "3", "--data", data], "block 1/3: launching");
+    // Somebody else fills the disk while the run goes on.
+    let filler = fs::File::create(small.join("filler")).unwrap();
+    let full = std::io::copy(&mut std::io::repeat(1), &mut &filler).unwrap_err();
+    assert_eq!(full.kind(), std::io::ErrorKind::StorageFull);
+    let (code, progress) = live.end();
+    drop(filler);
     nix::mount::umount(&small).unwrap();
-    assert_eq!(output.status.code(), Some(4), "{}", text(&output.stderr));
+    assert_eq!(code, Some(4), "{progress}");
     let record = desk.record();
+    assert_eq!(record.run.stopped_because, Some(StopReason::Blocks));
     assert!(record.mishaps.iter().any(|mishap| mishap.cause == Cause::DiskFull), "{:?}", record.mishaps);
+    fs::remove_dir(&small).unwrap();
     assert_eq!(desk.traces(), [""; 0]);
 }
 

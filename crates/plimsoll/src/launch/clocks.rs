@@ -24,7 +24,7 @@ const LATE_SECONDS_MAX: f64 = 0.005;
 /// Shorter requests do not tell a slow clock from a slow message, seconds.
 const JUDGED_SECONDS_MIN: f64 = 0.1;
 /// Answers that are needed before a late one means a slow clock.
-const ANSWERS_MIN: u32 = 3;
+const ANSWERS_MIN: u32 = 6;
 
 /// What the answers of one launch said so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -100,13 +100,13 @@ mod tests {
 
     #[test]
     fn a_clock_that_runs_slow_is_found_by_its_best_answer() {
-        assert_eq!(answers(&[(0.2, 0.3); 2]), Ok(()));
-        assert_eq!(answers(&[(0.2, 0.3); 3]).unwrap_err().cause, Cause::Clock);
+        assert_eq!(answers(&[(0.2, 0.3); 5]), Ok(()));
+        assert_eq!(answers(&[(0.2, 0.3); 6]).unwrap_err().cause, Cause::Clock);
     }
 
     #[test]
     fn a_host_that_answers_late_is_no_slow_clock() {
-        assert_eq!(answers(&[(0.2, 0.3), (0.2, 0.9), (0.2, 0.205), (0.2, 0.5)]), Ok(()));
+        assert_eq!(answers(&[(0.2, 0.3), (0.2, 0.9), (0.2, 0.205), (0.2, 0.5), (0.2, 0.4), (0.2, 0.3)]), Ok(()));
     }
 
     #[test]

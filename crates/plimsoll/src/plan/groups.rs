@@ -3,8 +3,8 @@
 use super::PlanError;
 use super::settle::HostNumbers;
 use crate::environment::Environment;
-use crate::launch::engines::qemu::MEMORY_OVERHEAD_BYTES_MAX;
 use crate::launch::engines::qemu::disk::DATA_DISK_BYTES;
+use crate::launch::engines::qemu::{INNER_LAYERS_BYTES, MEMORY_OVERHEAD_BYTES_MAX};
 
 /// Share of the memory and the disk that the environments alive at once may take together.
 pub(super) const HOST_SHARE_MAX: f64 = 0.6;
@@ -85,7 +85,8 @@ fn need(environment: &Environment, each: Bytes) -> Bytes {
     if is_machine {
         // The disk's file is sparse: where no workload writes, it stays as good as empty.
         let disk = if each.disk == 0 { 0 } else { DATA_DISK_BYTES };
-        Bytes { memory: each.memory.saturating_add(MEMORY_OVERHEAD_BYTES_MAX), disk }
+        let inner = if environment.stack().len() > 1 { INNER_LAYERS_BYTES } else { 0 };
+        Bytes { memory: each.memory.saturating_add(MEMORY_OVERHEAD_BYTES_MAX + inner), disk }
     } else {
         each
     }

@@ -30,7 +30,7 @@ use std::time::Duration;
 use self::accelerator::verdict;
 use self::arguments::{Accelerator, DiskFormat, Machine};
 use self::kernel::{Kernel, REMEDY};
-pub use self::vessel::MEMORY_OVERHEAD_BYTES_MAX;
+pub use self::vessel::{INNER_LAYERS_BYTES, MEMORY_OVERHEAD_BYTES_MAX};
 use crate::environment::{EngineAbout, Layer as LayerChoice, OptionAbout, Values};
 use crate::launch::journal::{Entry, Resource};
 use crate::launch::process::{find_program, run_tool_for_its_output};

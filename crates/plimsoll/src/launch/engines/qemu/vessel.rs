@@ -46,8 +46,8 @@ const OVERHEAD_BYTES: u64 = 256 << 20;
 const TRANSLATOR_BYTES: u64 = 1 << 30;
 /// What a guest gets on top when it holds further layers: its kernel's own, the agent outside of the inner container and
 /// the files of its root in memory. An inner limit as large as the guest's memory could never be reached: the guest's
-/// kernel would run out of memory first.
-const INNER_LAYERS_BYTES: u64 = 256 << 20;
+/// kernel would run out of memory first. Bytes.
+pub const INNER_LAYERS_BYTES: u64 = 256 << 20;
 /// Most memory that a machine takes on top of its guest's, whoever executes it, bytes.
 pub const MEMORY_OVERHEAD_BYTES_MAX: u64 = OVERHEAD_BYTES + TRANSLATOR_BYTES;
 /// Longest path of a Unix socket, bytes.
