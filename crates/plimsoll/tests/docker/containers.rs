@@ -29,7 +29,10 @@ fn the_agent_sees_what_was_asked_for() {
         let links = std::fs::read_dir("/sys/class/net").unwrap().count();
         let network = if name.contains("net=host") { links } else { 1 };
         assert_eq!(seen.interfaces.len(), network, "{name}: {:?}", seen.interfaces);
-        assert_eq!(vessel.labels(), [if name.contains("net=host") { "net=host" } else { "net=none" }]);
+        let mut labels = vec![if name.contains("net=host") { "net=host" } else { "net=none" }];
+        // An engine that somebody else started runs where it likes.
+        labels.extend(std::env::var_os("DOCKER_HOST").map(|_| "engine daemon unpinned"));
+        assert_eq!(vessel.labels(), labels);
         assert!(vessel.facts().contains_key("docker_storage_driver"), "{:?}", vessel.facts());
         vessel.tear_down().unwrap();
         vessel.tear_down().unwrap();
