@@ -220,8 +220,9 @@ fn a_disk_without_room_is_a_mishap_with_its_cause() {
     let live = desk.run_until(&["-w", "disk", "-e", "native", "--blocks", "3", "--data", data], "block 1/3: launching");
     // Somebody else fills the disk while the run goes on.
     let filler = fs::File::create(small.join("filler")).unwrap();
-    let full = std::io::copy(&mut std::io::repeat(1), &mut &filler).unwrap_err();
-    assert_eq!(full.kind(), std::io::ErrorKind::StorageFull);
+    let room = nix::sys::statvfs::statvfs(&small).unwrap();
+    let free = (room.blocks_available() * room.fragment_size()) as i64;
+    nix::fcntl::fallocate(&filler, nix::fcntl::FallocateFlags::empty(), 0, free).unwrap();
     let (code, progress) = live.end();
     drop(filler);
     nix::mount::umount(&small).unwrap();
@@ -311,10 +312,10 @@ fn the_harness_adds_little_to_a_slice() {
     let record = desk.record();
     let lead_in = record.plan.lead_in_ns as f64 / 1e9;
     let measured = record.slices.iter().map(|bundle| &bundle.slice).filter(|slice| slice.phase == Phase::Measured);
-    let mut overheads: Vec<f64> =
-        measured.map(|slice| (slice.seconds_outside - slice.seconds_inside - lead_in) / slice.seconds_inside).collect();
-    overheads.sort_by(f64::total_cmp);
-    // Other work on the machine only ever adds: what the harness itself costs shows where the others left it alone.
-    let undisturbed = overheads[overheads.len() / 4];
-    assert!(undisturbed < 0.01, "three quarters of the slices spent more than {:.2} % outside", undisturbed * 100.0);
+    let overheads =
+        measured.map(|slice| (slice.seconds_outside - slice.seconds_inside - lead_in) / slice.seconds_inside);
+    // Other work on the machine (these very tests) only ever adds: what the harness itself costs, it costs every time,
+    // so the slice that was left alone shows it.
+    let undisturbed = overheads.fold(f64::INFINITY, f64::min);
+    assert!((0.0..0.01).contains(&undisturbed), "the harness spent {:.2} % of a slice", undisturbed * 100.0);
 }
