@@ -21,7 +21,8 @@ use crate::sample::{Cause, Failure};
 use hierarchies::Hierarchies;
 
 /// How long freezing or thawing may take.
-const FREEZE_BOUND: Duration = Duration::from_secs(1);
+/// A process that another one traces, as gVisor does it, freezes only when its tracer lets it: seconds on a busy host.
+const FREEZE_BOUND: Duration = Duration::from_secs(5);
 /// Counts processes killed for want of memory, wherever.
 const VMSTAT: &str = "/proc/vmstat";
 /// The controllers of v1 that a pen uses.
@@ -173,7 +174,7 @@ impl Pen {
     /// Freezes every process in it and below; returns when all are frozen.
     ///
     /// # Errors
-    /// When that takes longer than a second.
+    /// When that takes longer than a bound.
     pub fn freeze(&self) -> Result<(), Failure> {
         self.set_frozen(true)
     }
@@ -181,7 +182,7 @@ impl Pen {
     /// Lets them run again.
     ///
     /// # Errors
-    /// When that takes longer than a second.
+    /// When that takes longer than a bound.
     pub fn thaw(&self) -> Result<(), Failure> {
         self.set_frozen(false)
     }
