@@ -354,13 +354,17 @@ fn walk_rounds(
     walked.map(|reason| (reason, closed))
 }
 
-/// The harness keeps off the environments' CPUs; where that is refused the plan's `shared cpu` says so already.
+/// The harness keeps off the environments' CPUs; where that is refused it is said, for it disturbs what is measured.
 fn stay_on_the_harness_cpus(settled: &Settled) {
     if !settled.record.shared_cpu {
         let mut mine = CpuSet::new();
         let harness = probe::split_cpus(Some(&settled.record.cpus)).harness;
         let all_set = harness.iter().all(|cpu| mine.set(*cpu as usize).is_ok());
-        let _ = all_set && sched_setaffinity(Pid::this(), &mine).is_ok();
+        if !all_set || sched_setaffinity(Pid::this(), &mine).is_err() {
+            eprintln!(
+                "plimsoll: the harness may not be kept off the environments' CPUs here; figures may be disturbed"
+            );
+        }
     }
 }
 
