@@ -470,12 +470,22 @@ fn every_environment_gives_a_value_of_every_workload_in_random_interleaved_order
     for workload in record.plan.workloads.iter().map(|workload| &workload.name) {
         for environment in &EVERY_ENVIRONMENT[1..] {
             let value = values.get(&[workload.clone(), (*environment).to_owned()]);
-            assert!(value.is_some_and(|value| *value > 0.0), "{workload} in {environment}: {value:?}");
+            let excused = [*environment, "native#1", "native#2"].iter().any(|arm| robbed(&record, arm, workload));
+            assert!(excused || value.is_some_and(|value| *value > 0.0), "{workload} in {environment}: {value:?}");
         }
     }
     assert_interleaved(&record);
     assert_clean(&desk);
     assert_eq!(links(), links_before);
+}
+
+/// Whether the hypervisor under this host took CPU time in every slice of a workload in an arm: then there is no value.
+fn robbed(record: &RunRecord, arm: &str, workload: &str) -> bool {
+    let is_of_arm = |id: u64| record.launches.iter().any(|other| other.id == id && record.arm_name(&other.arm) == arm);
+    let slices = record.slices.iter().map(|bundle| &bundle.slice);
+    let mut measured =
+        slices.filter(|one| one.phase == Phase::Measured && one.workload == workload && is_of_arm(one.launch)).peekable();
+    measured.peek().is_some() && measured.all(|slice| slice.spoiled.is_some())
 }
 
 /// From the start times: one slice of each arm after the other, in an order that changes.
@@ -489,7 +499,9 @@ fn assert_interleaved(record: &RunRecord) {
             record.launches.iter().any(|other| other.id == launch && record.plan.groups[other.group as usize] == *group)
         };
         let mut slices: Vec<_> = record.slices.iter().map(|bundle| &bundle.slice).collect();
-        slices.retain(|slice| slice.phase == Phase::Measured && is_of_group(slice.launch));
+        // What makes up for disturbed slices comes after the planned visits, and only for those who lack one.
+        let is_planned = |visit: u32| visit < record.plan.slices;
+        slices.retain(|slice| slice.phase == Phase::Measured && is_planned(slice.visit) && is_of_group(slice.launch));
         slices.sort_by(|one, other| one.started_at.total_cmp(&other.started_at));
         let mut orders = BTreeSet::new();
         for visit in slices.chunks(arms) {

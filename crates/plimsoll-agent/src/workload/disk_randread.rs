@@ -21,7 +21,7 @@ use crate::seeded::Seeded;
 
 const BLOCK_BYTES: usize = 4096;
 const UNIT_READS: u32 = 256;
-const FILE_BYTES: u64 = 64 << 20;
+const FILE_BYTES: u64 = 32 << 20;
 /// Data is written in pieces of this many blocks.
 const PIECE_BLOCKS: u64 = 256;
 

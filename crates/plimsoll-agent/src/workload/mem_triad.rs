@@ -1,7 +1,10 @@
 //! `mem.triad`: a = b + s * c over arrays that no cache holds, after STREAM (McCalpin 1995), counting bytes as it does.
 //!
-//! Every thread owns its part of the three arrays and lives across units; a unit is one whole pass of all of them.
+//! Every thread owns its part of the three arrays and lives across units. A unit is the next piece of a pass, the same
+//! share of every part: whoever is slow need not make whole passes, and since the pieces follow each other in order, an
+//! element is met again only after all others, whatever a piece's size.
 
+use std::ops::Range;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 
@@ -21,6 +24,8 @@ const CACHES_PER_ARRAY: u64 = 4;
 const CACHE_BYTES_MAX: u64 = 1 << 38;
 /// For hosts that do not tell their cache.
 const ARRAY_BYTES_MIN: u64 = 16 << 20;
+/// Pieces of a pass; each is still long beside the two messages that start and end it.
+const PIECES_PER_PASS: usize = 16;
 /// One element of each page is checked after a slice.
 const CHECK_STRIDE: usize = 512;
 
@@ -75,56 +80,90 @@ impl Workload for Triad {
         ABOUT.accept(parameters)?;
         let elements = ABOUT.count(parameters, "array_bytes")? / ELEMENT_BYTES as usize;
         let threads = ABOUT.count(parameters, "threads")?.min(elements);
-        let mut team = Team { workers: Vec::new(), elements: elements as u64, pass: 0 };
+        let mut team = Team { workers: Vec::new(), next: Piece::first_of(PIECES_PER_PASS.min(elements / threads)) };
         for index in 0..threads {
             let (from, to) = (elements * index / threads, elements * (index + 1) / threads);
             team.workers.push(Worker::start(from, to - from)?);
         }
         // The first pass faults in the array that is written to, and shows that the arithmetic is right.
-        team.all(Task::Pass(0))?;
+        for _ in 0..team.next.pieces {
+            team.step()?;
+        }
         team.verify()?;
         Ok(Box::new(team))
     }
 }
 
+/// A piece of a pass.
+#[derive(Debug, Clone, Copy)]
+struct Piece {
+    pass: u64,
+    /// Its number in the pass.
+    index: usize,
+    /// How many there are.
+    pieces: usize,
+}
+
+impl Piece {
+    fn first_of(pieces: usize) -> Self {
+        Self { pass: 0, index: 0, pieces }
+    }
+
+    fn next(self) -> Self {
+        match self.index + 1 {
+            index if index < self.pieces => Self { index, ..self },
+            _ => Self { pass: self.pass + 1, index: 0, ..self },
+        }
+    }
+
+    /// Its range in a part of so many elements.
+    fn range(self, elements: usize) -> Range<usize> {
+        elements * self.index / self.pieces..elements * (self.index + 1) / self.pieces
+    }
+}
+
 #[derive(Debug, Clone, Copy)]
 enum Task {
-    /// One pass with the scalar of this pass.
-    Pass(u64),
-    /// Checks that this was the last pass.
-    Check(u64),
+    /// The kernel over one piece, with the scalar of its pass.
+    Do(Piece),
+    /// Checks that everything before this piece was done, in this pass and in the one before.
+    CheckBefore(Piece),
 }
 
 struct Team {
     workers: Vec<Worker>,
-    elements: u64,
-    pass: u64,
+    next: Piece,
 }
 
 impl Team {
-    /// Gives every worker the same task and waits for all.
-    fn all(&self, task: Task) -> Result<(), WorkloadError> {
+    /// Gives every worker the same task and waits for all; the elements that they computed.
+    fn all(&self, task: Task) -> Result<usize, WorkloadError> {
         let gone = || WorkloadError::Wrong("a thread of mem.triad ended by itself".to_owned());
         for worker in &self.workers {
             worker.tasks.send(task).map_err(|_| gone())?;
         }
-        let mut wrong = None;
+        let mut sum = Ok(0);
         for worker in &self.workers {
-            wrong = worker.outcomes.recv().map_err(|_| gone())?.err().or(wrong);
+            let outcome = worker.outcomes.recv().map_err(|_| gone())?;
+            sum = sum.and_then(|sum| Ok(sum + outcome?));
         }
-        wrong.map_or(Ok(()), |message| Err(WorkloadError::Wrong(message)))
+        sum.map_err(WorkloadError::Wrong)
+    }
+
+    fn step(&mut self) -> Result<usize, WorkloadError> {
+        let elements = self.all(Task::Do(self.next))?;
+        self.next = self.next.next();
+        Ok(elements)
     }
 }
 
 impl Prepared for Team {
     fn unit(&mut self, _recorder: &mut Recorder) -> Result<f64, WorkloadError> {
-        self.pass += 1;
-        self.all(Task::Pass(self.pass))?;
-        Ok((self.elements * BYTES_PER_ELEMENT) as f64)
+        Ok((self.step()? as u64 * BYTES_PER_ELEMENT) as f64)
     }
 
     fn verify(&mut self) -> Result<(), WorkloadError> {
-        self.all(Task::Check(self.pass))
+        self.all(Task::CheckBefore(self.next)).map(drop)
     }
 
     fn clean_up(&mut self) -> Result<(), WorkloadError> {
@@ -136,7 +175,7 @@ impl Prepared for Team {
 /// A thread with its part of the arrays; it ends when its channel of tasks does.
 struct Worker {
     tasks: Sender<Task>,
-    outcomes: Receiver<Result<(), String>>,
+    outcomes: Receiver<Result<usize, String>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -150,7 +189,7 @@ impl Worker {
                 let _ = sent.send(Err("no memory".to_owned()));
                 return;
             };
-            let _ = sent.send(Ok(()));
+            let _ = sent.send(Ok(0));
             while let Ok(task) = received.recv() {
                 if sent.send(part.perform(task)).is_err() {
                     return;
@@ -160,7 +199,7 @@ impl Worker {
         let thread = std::thread::Builder::new().name("triad".to_owned()).spawn(work);
         let thread = thread.map_err(|error| WorkloadError::system("starting a thread of mem.triad", error))?;
         match outcomes.recv() {
-            Ok(Ok(())) => Ok(Self { tasks, outcomes, thread: Some(thread) }),
+            Ok(Ok(_)) => Ok(Self { tasks, outcomes, thread: Some(thread) }),
             _ => Err(WorkloadError::no_memory("making the arrays of mem.triad")),
         }
     }
@@ -185,27 +224,30 @@ struct Part {
 
 impl Part {
     fn new(first: usize, elements: usize) -> Option<Self> {
-        let filled = |value: fn(usize) -> f64| {
-            let mut array = Vec::new();
-            array.try_reserve_exact(elements).ok()?;
-            array.extend((first..first + elements).map(value));
-            Some(array)
-        };
-        Some(Self { first, a: filled(|_| 0.0)?, b: filled(b_at)?, c: filled(c_at)? })
+        let places = first..first + elements;
+        let (a, b, c) = (filled(places.clone(), |_| 0.0)?, filled(places.clone(), b_at)?, filled(places, c_at)?);
+        Some(Self { first, a, b, c })
     }
 
-    fn perform(&mut self, task: Task) -> Result<(), String> {
+    fn perform(&mut self, task: Task) -> Result<usize, String> {
         match task {
-            Task::Pass(pass) => triad(&mut self.a, &self.b, &self.c, scalar(pass)),
-            Task::Check(pass) => return self.check(pass),
+            Task::Do(piece) => {
+                let range = piece.range(self.a.len());
+                let (b, c) = (&self.b[range.clone()], &self.c[range.clone()]);
+                triad(&mut self.a[range.clone()], b, c, scalar(piece.pass));
+                Ok(range.len())
+            }
+            Task::CheckBefore(next) => self.check_before(next).map(|()| 0),
         }
-        Ok(())
     }
 
     /// One element of every page, another one each time, against its value computed anew.
-    fn check(&self, pass: u64) -> Result<(), String> {
-        let offset = pass as usize % CHECK_STRIDE.min(self.a.len());
+    fn check_before(&self, next: Piece) -> Result<(), String> {
+        let done = next.range(self.a.len()).start;
+        let offset = (next.pass as usize + next.index) % CHECK_STRIDE.min(self.a.len());
         for index in (offset..self.a.len()).step_by(CHECK_STRIDE) {
+            let pass = if index < done { Some(next.pass) } else { next.pass.checked_sub(1) };
+            let Some(pass) = pass else { break };
             let place = self.first + index;
             let expected = b_at(place) + scalar(pass) * c_at(place);
             if self.a[index] != expected {
@@ -214,6 +256,14 @@ impl Part {
         }
         Ok(())
     }
+}
+
+/// An array with these values; `None` where there is no memory for it.
+fn filled(places: Range<usize>, value: impl Fn(usize) -> f64) -> Option<Vec<f64>> {
+    let mut array = Vec::new();
+    array.try_reserve_exact(places.len()).ok()?;
+    array.extend(places.map(value));
+    Some(array)
 }
 
 /// The kernel itself. The compiler must believe that somebody reads the result.
@@ -267,24 +317,45 @@ mod tests {
     #[test]
     fn a_pass_computes_every_element_and_a_missed_or_broken_one_is_found() {
         let mut part = Part::new(1000, 5000).unwrap();
-        part.perform(Task::Pass(1)).unwrap();
+        let mut piece = Piece::first_of(3);
+        for _ in 0..6 {
+            part.perform(Task::Do(piece)).unwrap();
+            piece = piece.next();
+        }
+        assert_eq!((piece.pass, piece.index), (2, 0));
         for index in 0..5000 {
             assert_eq!(part.a[index], b_at(1000 + index) + 4.0 * c_at(1000 + index));
         }
-        assert!(part.perform(Task::Check(1)).is_ok());
-        assert!(part.perform(Task::Check(2)).is_err(), "the second pass was not done");
-        part.a[1 + CHECK_STRIDE] = -1.0;
-        assert!(part.perform(Task::Check(1)).is_err());
+        assert!(part.perform(Task::CheckBefore(piece)).is_ok());
+        assert!(part.perform(Task::CheckBefore(piece.next())).is_err(), "the next piece was not done");
+        part.a[2 + CHECK_STRIDE] = -1.0;
+        assert!(part.perform(Task::CheckBefore(piece)).is_err());
     }
 
     #[test]
-    fn threads_share_all_elements_whatever_their_number() {
+    fn in_the_middle_of_a_pass_both_passes_are_checked() {
+        let mut part = Part::new(0, 5000).unwrap();
+        let mut piece = Piece::first_of(2);
+        for _ in 0..3 {
+            part.perform(Task::Do(piece)).unwrap();
+            piece = piece.next();
+        }
+        assert!(part.perform(Task::CheckBefore(piece)).is_ok());
+        for broken in [2 + CHECK_STRIDE, 2 + 8 * CHECK_STRIDE] {
+            let kept = std::mem::replace(&mut part.a[broken], -1.0);
+            assert!(part.perform(Task::CheckBefore(piece)).is_err(), "{broken}");
+            part.a[broken] = kept;
+        }
+    }
+
+    #[test]
+    fn the_pieces_of_threads_make_up_the_whole_whatever_their_number() {
         let scene = Scene { data_dir: std::path::Path::new("."), seed: 1 };
-        for threads in [1, 3, 4096] {
+        for (threads, pieces) in [(1, 16), (3, 16), (100, 10), (4096, 1)] {
             let parameters = Parameters::default().with("array_bytes", 8 * 1000).with("threads", threads);
             let mut team = Triad.prepare(&parameters, &scene).unwrap();
-            let work = team.unit(&mut Recorder::default()).unwrap();
-            assert_eq!(work, 24_000.0);
+            let work: f64 = (0..pieces).map(|_| team.unit(&mut Recorder::default()).unwrap()).sum();
+            assert_eq!(work, 24_000.0, "{threads} threads");
             team.verify().unwrap();
         }
     }

@@ -21,6 +21,8 @@ struct Rehearsal {
     stop_after: Option<u32>,
     mismatched: Option<Arm>,
     deaf_at: Option<&'static str>,
+    /// Slices of an arm, counted over the run, that the host spoils.
+    robbed: BTreeMap<Arm, BTreeSet<u32>>,
 }
 
 /// What happened.
@@ -52,6 +54,7 @@ fn rehearsal(environments: u32) -> Rehearsal {
         stop_after: None,
         mismatched: None,
         deaf_at: None,
+        robbed: BTreeMap::new(),
     }
 }
 
@@ -70,8 +73,13 @@ impl Rehearsal {
 
     fn walk(self, interrupted: fn() -> bool) -> Performance {
         let diary = Diary::default();
-        let mut launcher =
-            FakeLauncher { diary: Rc::clone(&diary), faults: Rc::new(self.faults), mismatched: self.mismatched };
+        let mut launcher = FakeLauncher {
+            diary: Rc::clone(&diary),
+            faults: Rc::new(self.faults),
+            mismatched: self.mismatched,
+            robbed: Rc::new(self.robbed),
+            taken: Rc::default(),
+        };
         let mut listener = Recorder { events: Vec::new(), deaf_at: self.deaf_at };
         let mut stop = StopAfter(self.stop_after);
         let ended = walk(Walk {
@@ -95,12 +103,19 @@ struct FakeLauncher {
     diary: Diary,
     faults: Rc<BTreeMap<(Arm, &'static str), Cause>>,
     mismatched: Option<Arm>,
+    robbed: Rc<BTreeMap<Arm, BTreeSet<u32>>>,
+    taken: Rc<RefCell<BTreeMap<Arm, u32>>>,
 }
 
 impl Launcher for FakeLauncher {
     fn launch(&mut self, arm: &Arm, _launch: u64) -> Result<Launched, Failure> {
-        let mut session =
-            FakeSession { arm: arm.clone(), diary: Rc::clone(&self.diary), faults: Rc::clone(&self.faults) };
+        let mut session = FakeSession {
+            arm: arm.clone(),
+            diary: Rc::clone(&self.diary),
+            faults: Rc::clone(&self.faults),
+            robbed: Rc::clone(&self.robbed),
+            taken: Rc::clone(&self.taken),
+        };
         session.act("launch")?;
         let mut profile = Profile::default();
         if self.mismatched.as_ref() == Some(arm) {
@@ -114,6 +129,8 @@ struct FakeSession {
     arm: Arm,
     diary: Diary,
     faults: Rc<BTreeMap<(Arm, &'static str), Cause>>,
+    robbed: Rc<BTreeMap<Arm, BTreeSet<u32>>>,
+    taken: Rc<RefCell<BTreeMap<Arm, u32>>>,
 }
 
 impl FakeSession {
@@ -133,6 +150,10 @@ impl Session for FakeSession {
 
     fn slice(&mut self, _lead_in: Duration, _slice_min: Duration) -> Result<Slice, Failure> {
         self.act("slice")?;
+        let mut taken = self.taken.borrow_mut();
+        let count = taken.entry(self.arm.clone()).or_default();
+        *count += 1;
+        let robbed = self.robbed.get(&self.arm).is_some_and(|robbed| robbed.contains(count));
         Ok(Slice {
             work: 10.0,
             seconds_inside: 0.2,
@@ -140,7 +161,7 @@ impl Session for FakeSession {
             histograms: Vec::new(),
             evidence_inside: Vec::new(),
             evidence_host: Vec::new(),
-            spoiled: None,
+            spoiled: robbed.then(|| "stolen".to_owned()),
         })
     }
 
@@ -384,4 +405,34 @@ fn groups_each_have_their_own_two_natives() {
     let groups: BTreeSet<(u32, u32)> =
         performance.launches().iter().map(|launch| (launch.block, launch.group)).collect();
     assert_eq!(groups.len(), 6);
+}
+
+/// One block, one workload: two warm-up slices, then the first two of four measured ones of arm 1 are spoiled.
+#[test]
+fn a_slice_that_the_host_spoiled_is_made_up_for_in_a_later_visit() {
+    let mut rehearsal = rehearsal(3);
+    (rehearsal.design.blocks, rehearsal.design.workloads) = (1, vec![workload("cpu.lzma")]);
+    rehearsal.robbed.insert(arm(1, 1), [3, 4, 7].into());
+    let performance = rehearsal.perform();
+    let visits = |of: Arm| {
+        let launch = performance.launches().iter().find(|launch| launch.arm == of).unwrap().id;
+        let slices = performance.slices().into_iter().map(|bundle| &bundle.slice);
+        let measured = slices.filter(|slice| slice.launch == launch && slice.phase == Phase::Measured);
+        measured.map(|slice| (slice.visit, slice.spoiled.is_some())).collect::<Vec<_>>()
+    };
+    let undisturbed = [(0, false), (1, false), (2, false), (3, false)];
+    assert_eq!(visits(arm(0, 1)), undisturbed);
+    assert_eq!(visits(arm(2, 1)), undisturbed);
+    let made_up = [(0, true), (1, true), (2, false), (3, false), (4, true), (5, false), (6, false)];
+    assert_eq!(visits(arm(1, 1)), made_up);
+}
+
+#[test]
+fn a_host_that_spoils_everything_doubles_the_visits_and_no_more() {
+    let mut rehearsal = rehearsal(2);
+    (rehearsal.design.blocks, rehearsal.design.workloads) = (1, vec![workload("cpu.lzma")]);
+    rehearsal.robbed.insert(arm(1, 1), (1..1000).collect());
+    let performance = rehearsal.perform();
+    assert_eq!(performance.count(&arm(1, 1), "slice"), 2 + 2 * 4);
+    assert_eq!(performance.count(&arm(0, 1), "slice"), 2 + 4);
 }

@@ -121,6 +121,14 @@ struct Spot {
     group: u32,
 }
 
+/// A slice that was measured.
+struct Taken {
+    /// Seconds per unit of work.
+    time: f64,
+    /// Whether the host disturbed it.
+    spoiled: bool,
+}
+
 impl Walker<'_> {
     fn blocks(&mut self) -> Step<StopReason> {
         for block in 1..=self.walk.design.blocks {
@@ -185,11 +193,7 @@ impl Walker<'_> {
         for arm in self.schedule.visit(spot.block, spot.group, workload, u32::MAX) {
             self.warm_up(spot, workload, &arm)?;
         }
-        for visit in 0..self.walk.design.slices {
-            for (position, arm) in (0..).zip(self.schedule.visit(spot.block, spot.group, workload, visit)) {
-                self.visit(spot, workload, visit, position, &arm)?;
-            }
-        }
+        self.visits(spot, workload)?;
         for arm in self.schedule.visit(spot.block, spot.group, workload, u32::MAX) {
             self.attended(spot, workload, &arm, |_, session| session.clean_up())?;
         }
@@ -206,18 +210,35 @@ impl Walker<'_> {
         let mut times = Vec::new();
         while warmth(&design.warm_up, &times) == Warmth::More && self.is_ready(arm) {
             let visit = times.len() as u32;
-            if let Some(time) = self.slice(spot, workload, arm, Phase::WarmUp, visit, 0)? {
-                times.push(time);
+            if let Some(taken) = self.slice(spot, workload, arm, Phase::WarmUp, visit, 0)? {
+                times.push(taken.time);
             }
         }
         Ok(())
     }
 
-    fn visit(&mut self, spot: Spot, workload: usize, visit: u32, position: u32, arm: &Arm) -> Step<()> {
-        self.slice(spot, workload, arm, Phase::Measured, visit, position).map(|_| ())
+    /// The planned visits of every arm; then those that the host disturbed are visited as often again as they lack
+    /// slices, in at most as many visits as were planned. The rule looks at the host's counters and never at a result.
+    fn visits(&mut self, spot: Spot, workload: usize) -> Step<()> {
+        let planned = self.walk.design.slices;
+        let mut lacking: BTreeMap<Arm, u32> = BTreeMap::new();
+        for visit in 0..2 * planned {
+            for (position, arm) in (0..).zip(self.schedule.visit(spot.block, spot.group, workload, visit)) {
+                let due = lacking.entry(arm.clone()).or_insert(planned);
+                if *due == 0 {
+                    continue;
+                }
+                if let Some(Taken { spoiled: false, .. }) =
+                    self.slice(spot, workload, &arm, Phase::Measured, visit, position)?
+                {
+                    *due -= 1;
+                }
+            }
+        }
+        Ok(())
     }
 
-    /// One slice of one arm while all others are parked; its time per unit of work, if it was measured.
+    /// One slice of one arm while all others are parked; `None` if it was not measured.
     fn slice(
         &mut self,
         spot: Spot,
@@ -226,7 +247,7 @@ impl Walker<'_> {
         phase: Phase,
         visit: u32,
         position: u32,
-    ) -> Step<Option<f64>> {
+    ) -> Step<Option<Taken>> {
         let design = self.walk.design;
         let (lead_in, slice_min) = match phase {
             Phase::WarmUp => (Duration::ZERO, design.warm_up_min),
@@ -237,7 +258,7 @@ impl Walker<'_> {
             self.attended(spot, workload, arm, |launch, session| Ok((launch, session.slice(lead_in, slice_min)?)))?;
         let Some((launch, slice)) = measured else { return Ok(None) };
         self.slices += 1;
-        let time = slice.seconds_inside / slice.work;
+        let taken = Taken { time: slice.seconds_inside / slice.work, spoiled: slice.spoiled.is_some() };
         let record = SliceRecord {
             id: self.slices,
             launch,
@@ -253,7 +274,7 @@ impl Walker<'_> {
             spoiled: slice.spoiled.clone(),
         };
         self.emit(&Event::Sliced(bundle(record, slice)))?;
-        Ok(Some(time))
+        Ok(Some(taken))
     }
 
     /// Resumes an arm in which the workload is ready, does something with it, and parks it again. `None` where it is not

@@ -19,7 +19,9 @@ mod qmp;
 mod sys;
 #[cfg(test)]
 mod testing;
+mod unpack;
 mod vessel;
+mod vmlinux;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -213,9 +215,18 @@ fn version(program: &Path) -> Result<String, Refusal> {
 struct QemuLayer {
     place: Arc<Place>,
     settled: Settled,
-    initramfs: PathBuf,
-    template: PathBuf,
+    files: Files,
     entries: Vec<Entry>,
+}
+
+/// The files that every launch starts from.
+#[derive(Debug, Default)]
+struct Files {
+    /// A bzImage, or the ELF kernel out of it.
+    kernel: PathBuf,
+    initramfs: PathBuf,
+    /// The data disk; each launch has its own copy.
+    template: PathBuf,
 }
 
 impl QemuLayer {
@@ -223,26 +234,25 @@ impl QemuLayer {
         static OPENED: AtomicU64 = AtomicU64::new(0);
         let name = format!("{}-qemu-{}", place.run, OPENED.fetch_add(1, Ordering::Relaxed));
         let (scratch, data) = (place.scratch.join(&name), place.data.join(&name));
-        let mut layer = Self {
-            place: Arc::clone(place),
-            settled,
-            initramfs: scratch.join("initramfs"),
-            template: PathBuf::new(),
-            entries: Vec::new(),
-        };
+        let mut layer = Self { place: Arc::clone(place), settled, files: Files::default(), entries: Vec::new() };
         // What is made before a failure goes with the layer's drop.
         for folder in [&scratch, &data] {
             layer.entries.push(make_folder(place, folder)?);
         }
-        initramfs::write(&place.bundle, &layer.settled.kernel, layer.settled.machine, &layer.initramfs)?;
-        layer.template = disk::make_template(&data, layer.settled.disk_format, place.interrupted)?;
+        let Settled { kernel, machine, accelerator, disk_format, .. } = &layer.settled;
+        layer.files = Files {
+            kernel: kernel_to_start(kernel, *accelerator, &scratch)?,
+            initramfs: scratch.join("initramfs"),
+            template: disk::make_template(&data, *disk_format, place.interrupted)?,
+        };
+        initramfs::write(&place.bundle, kernel, *machine, &layer.files.initramfs)?;
         Ok(layer)
     }
 }
 
 impl Layer for QemuLayer {
     fn launch(&mut self, order: &LaunchOrder) -> Result<Box<dyn Vessel>, Failure> {
-        let vessel = vessel::launch(&self.place, &self.settled, &self.initramfs, &self.template, order);
+        let vessel = vessel::launch(&self.place, &self.settled, &self.files, order);
         Ok(Box::new(vessel.map_err(|failure| failure.while_doing(&order.name))?))
     }
 
@@ -255,6 +265,20 @@ impl Drop for QemuLayer {
     fn drop(&mut self) {
         // The journal still knows whatever could not be removed.
         let _ = self.close();
+    }
+}
+
+/// The kernel's own image; for the translator the ELF kernel out of it, where there is one that QEMU can enter.
+fn kernel_to_start(kernel: &Kernel, accelerator: Accelerator, scratch: &Path) -> Result<PathBuf, Failure> {
+    let named = |path: &Path, error: std::io::Error| Failure::from(error).while_doing(&path.display().to_string());
+    let image = std::fs::read(&kernel.image).map_err(|error| named(&kernel.image, error))?;
+    match (accelerator, vmlinux::unwrapped(&image)) {
+        (Accelerator::Tcg, Ok(bytes)) => {
+            let path = scratch.join("vmlinux");
+            std::fs::write(&path, bytes).map_err(|error| named(&path, error))?;
+            Ok(path)
+        }
+        _ => Ok(kernel.image.clone()),
     }
 }
 

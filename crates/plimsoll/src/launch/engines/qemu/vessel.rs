@@ -22,7 +22,7 @@ use plimsoll_agent::wire::Wire;
 use super::arguments::{Accelerator, Start, arguments};
 use super::initramfs::DATA_FILESYSTEM;
 use super::qmp::Qmp;
-use super::{Settled, disk, make_folder, undo};
+use super::{Files, Settled, disk, make_folder, undo};
 use crate::clock;
 use crate::launch::bundle::DATA_PATH;
 use crate::launch::cage::AFFINITY_ONLY;
@@ -97,8 +97,7 @@ struct QemuVessel {
 pub(super) fn launch(
     place: &Arc<Place>,
     settled: &Settled,
-    initramfs: &Path,
-    template: &Path,
+    files: &Files,
     order: &LaunchOrder,
 ) -> Result<impl Vessel + use<>, Failure> {
     let mut made = Made { place: Arc::clone(place), entries: Vec::new(), pen: None, running: None };
@@ -106,8 +105,8 @@ pub(super) fn launch(
     for folder in [&scratch, &data] {
         made.entries.push(make_folder(place, folder)?);
     }
-    let start = start(settled, initramfs, &scratch, &data, order);
-    disk::copy(template, &start.disk)?;
+    let start = start(settled, files, &scratch, &data, order);
+    disk::copy(&files.template, &start.disk)?;
     let agent = listen(&start.agent_socket)?;
     let control = listen(&start.control_socket)?;
     let overhead = overhead_bytes(settled.accelerator) + (start.memory_bytes - order.limits.memory_bytes);
@@ -150,14 +149,14 @@ fn guest_memory_bytes(order: &LaunchOrder) -> u64 {
     order.limits.memory_bytes + if order.holds_layers { INNER_LAYERS_BYTES } else { 0 }
 }
 
-fn start(settled: &Settled, initramfs: &Path, scratch: &Path, data: &Path, order: &LaunchOrder) -> Start {
+fn start(settled: &Settled, files: &Files, scratch: &Path, data: &Path, order: &LaunchOrder) -> Start {
     Start {
         machine: settled.machine,
         accelerator: settled.accelerator,
         cpus: order.limits.cpus.len().max(1),
         memory_bytes: guest_memory_bytes(order),
-        kernel: settled.kernel.image.clone(),
-        initramfs: initramfs.to_owned(),
+        kernel: files.kernel.clone(),
+        initramfs: files.initramfs.clone(),
         disk: data.join(format!("disk.{}", settled.disk_format.name())),
         disk_format: settled.disk_format,
         agent_socket: scratch.join("agent"),
