@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! cargo xtask test -> plimsoll setup -> plimsoll private-docker -- xtask tests-inside -> cargo test --workspace
+//!                                    -> cargo test of what starts a Docker engine of its own, when ours has ended
 //! ```
 //! A test that lacks an engine prints a line that begins with `skipped:`; what was skipped is printed again at the end.
 //! In CI, as root, PLIMSOLL_REQUIRE turns such a skip into a failure.
@@ -9,6 +10,7 @@
 use std::collections::BTreeSet;
 use std::fs::OpenOptions;
 use std::io::Write;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -21,6 +23,10 @@ pub(crate) const INSIDE: &str = "tests-inside";
 const ENGINES: &[&str] = &["docker", "runc", "crun", "gvisor", "qemu"];
 /// What may not be missing in CI.
 const DEMANDED: &str = "docker,qemu,runc,crun,gvisor,root";
+/// Part of the names of the tests that start, interrupt and kill a private Docker engine: there can be only one.
+const ALONE: &str = "private_docker_engine";
+/// Where a Docker engine of the host's own listens.
+const HOST_DOCKER: &str = "/var/run/docker.sock";
 /// Names the file that says that the tests were really run.
 const FINISHED: &str = "PLIMSOLL_TESTS_FINISHED";
 /// Names the file to which a skipping test appends its reason.
@@ -42,22 +48,39 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     forget(&skips)?;
     forget(&finished)?;
     let done = beside_docker(&plimsoll, arguments, &skips, &finished);
+    let done = done.and_then(|()| match (finished.exists(), arguments) {
+        (false, _) => bail!("`plimsoll private-docker` succeeded without running the tests"),
+        (true, []) => without_docker(&skips),
+        (true, _) => Ok(()),
+    });
     print_skips(&skips)?;
-    done?;
-    if !finished.exists() {
-        bail!("`plimsoll private-docker` succeeded without running the tests");
-    }
-    Ok(())
+    done
 }
 
 fn beside_docker(plimsoll: &Path, arguments: &[String], skips: &Path, finished: &Path) -> Result<()> {
     let ourselves = std::env::current_exe().context("cannot find this executable")?;
     let mut command = tools::program(plimsoll, &["private-docker", "--"]);
     command.arg(ourselves).arg(INSIDE).args(arguments).env(SKIPS, skips).env(FINISHED, finished);
-    if std::env::var_os("CI").is_some() && tools::is_root() && std::env::var_os("PLIMSOLL_REQUIRE").is_none() {
+    if makes_demands() {
         command.env("PLIMSOLL_REQUIRE", DEMANDED);
     }
     tools::run(command)
+}
+
+/// The tests that start a Docker engine of their own.
+fn without_docker(skips: &Path) -> Result<()> {
+    let mut command = tools::cargo(&["test", "--package", "plimsoll", "--test", "faults"]);
+    command.args(["--", ALONE, "--show-output"]).env(SKIPS, skips);
+    let host_has_one = std::env::var_os("DOCKER_HOST").is_some() || UnixStream::connect(HOST_DOCKER).is_ok();
+    if makes_demands() && !host_has_one {
+        command.env("PLIMSOLL_REQUIRE", format!("{DEMANDED},private-docker"));
+    }
+    tools::run(command)
+}
+
+/// Whether a missing engine is a failure, and nobody has said which.
+fn makes_demands() -> bool {
+    std::env::var_os("CI").is_some() && tools::is_root() && std::env::var_os("PLIMSOLL_REQUIRE").is_none()
 }
 
 /// The tests themselves; leaves a mark when all of them passed.
@@ -72,6 +95,9 @@ pub(crate) fn run_inside(arguments: &[String]) -> Result<()> {
         command.arg("--workspace");
     }
     command.args(with_output_shown(arguments));
+    if arguments.is_empty() {
+        command.args(["--skip", ALONE]);
+    }
     let mut seen = Skips::default();
     let done = tools::run_and_read(command, &mut |line| seen.read(line));
     let mut note = OpenOptions::new().create(true).append(true).open(&skips).context("cannot note what was skipped")?;

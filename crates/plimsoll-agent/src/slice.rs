@@ -56,14 +56,16 @@ struct Timed {
     elapsed: Duration,
 }
 
-/// Whole units, at least one, until `time` is over. `Instant` is CLOCK_MONOTONIC here.
+/// Whole units, at least one, until they have taken `time`; what a unit needs anew is made between them, untimed.
+/// `Instant` is CLOCK_MONOTONIC here.
 fn units_for(prepared: &mut dyn Prepared, recorder: &mut Recorder, time: Duration) -> Result<Timed, WorkloadError> {
     let mut timed = Timed { work: 0.0, units: 0, elapsed: Duration::ZERO };
-    let start = Instant::now();
     loop {
+        prepared.renew()?;
+        let start = Instant::now();
         timed.work += prepared.unit(recorder)?;
+        timed.elapsed += start.elapsed();
         timed.units += 1;
-        timed.elapsed = start.elapsed();
         // A clock too coarse to see one unit would report zero seconds.
         if timed.elapsed >= time && !timed.elapsed.is_zero() {
             return Ok(timed);
@@ -118,6 +120,7 @@ mod tests {
         calls: String,
         work: f64,
         bad: bool,
+        renewal: Duration,
     }
 
     impl Prepared for Sleeper {
@@ -127,6 +130,12 @@ mod tests {
             recorder.record("latency", Duration::from_millis(2));
             recorder.note("kind", "1", 3.0);
             Ok(self.work)
+        }
+
+        fn renew(&mut self) -> Result<(), WorkloadError> {
+            self.calls.push('r');
+            thread::sleep(self.renewal);
+            Ok(())
         }
 
         fn verify(&mut self) -> Result<(), WorkloadError> {
@@ -150,8 +159,17 @@ mod tests {
         assert!(report.seconds >= 0.020, "{}", report.seconds);
         assert!((2..=10).contains(&report.units), "{}", report.units);
         assert_eq!(report.work, 5.0 * report.units as f64);
-        assert_eq!(sleeper.calls.len() as u64, report.units + 1);
+        assert_eq!(sleeper.calls.len() as u64, 2 * report.units + 1);
         assert!(sleeper.calls.ends_with('v'));
+    }
+
+    #[test]
+    fn what_is_made_anew_before_each_unit_is_not_timed() {
+        let mut sleeper = Sleeper { work: 1.0, renewal: Duration::from_millis(20), ..Sleeper::default() };
+        let report = slice(&mut sleeper, order(0, 6)).unwrap();
+        assert!(sleeper.calls.starts_with("ruru"), "{}", sleeper.calls);
+        assert!(report.handled_seconds > 0.020 * report.units as f64, "{report:?}");
+        assert!(report.seconds < report.handled_seconds / 2.0, "{report:?}");
     }
 
     #[test]

@@ -220,6 +220,8 @@ pub enum Cause {
     TearDown,
     /// The user stopped the run.
     Interrupted,
+    /// The environment lacks what a point of a workload needs. It is said, and is no failure.
+    Missing,
 }
 
 impl Cause {
@@ -238,6 +240,7 @@ impl Cause {
             Self::Clock => "clock",
             Self::TearDown => "tear-down",
             Self::Interrupted => "interrupted",
+            Self::Missing => "missing",
         }
     }
 }

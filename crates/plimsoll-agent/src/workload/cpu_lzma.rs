@@ -33,7 +33,7 @@ static ABOUT: About = About {
     summary: "compression of text on every CPU (liblzma, threaded)",
     work: "byte of input",
     metrics: &[Metric { name: "throughput", unit: "B/s", kind: MetricKind::Rate, headline: true }],
-    warm_up: WarmUp { slices_min: 1, slices_max: 5, tolerance: 0.05 },
+    warm_up: WarmUp { slices_min: 1, slices_max: 3, tolerance: 0.10 },
     measured_by: MeasuredBy::Slices,
     parameters: &[
         ParameterAbout {

@@ -38,7 +38,7 @@ static ABOUT: About = About {
         Metric { name: "latency.p50", unit: "s", kind: MetricKind::Percentile("latency", 0.50), headline: false },
         Metric { name: "latency.p99", unit: "s", kind: MetricKind::Percentile("latency", 0.99), headline: false },
     ],
-    warm_up: WarmUp { slices_min: 1, slices_max: 6, tolerance: 0.10 },
+    warm_up: WarmUp { slices_min: 1, slices_max: 4, tolerance: 0.15 },
     measured_by: MeasuredBy::Slices,
     parameters: &[ParameterAbout {
         name: "file_bytes",

@@ -38,7 +38,7 @@ static ABOUT: About = About {
     summary: "memory bandwidth: STREAM's triad over arrays of four times the last-level cache",
     work: "byte read or written",
     metrics: &[Metric { name: "throughput", unit: "B/s", kind: MetricKind::Rate, headline: true }],
-    warm_up: WarmUp { slices_min: 1, slices_max: 6, tolerance: 0.05 },
+    warm_up: WarmUp { slices_min: 1, slices_max: 4, tolerance: 0.10 },
     measured_by: MeasuredBy::Slices,
     parameters: &[
         ParameterAbout {

@@ -65,6 +65,13 @@ pub trait Workload: Sync {
     /// One line that says why this host or these limits cannot hold it, and what to change.
     fn size(&self, room: &Room, written: &Parameters) -> Result<Parameters, String>;
 
+    /// The points at which it is measured, each by itself: values of some of its parameters, on top of which it is sized.
+    /// The first is the one that is tested; the others are exploratory. A plan may set these parameters, to one value or
+    /// to a list.
+    fn points(&self, _room: &Room) -> Vec<Parameters> {
+        vec![Parameters::default()]
+    }
+
     /// Checks parameters, makes the data and verifies it.
     ///
     /// # Errors
@@ -74,6 +81,14 @@ pub trait Workload: Sync {
 
 /// A workload that is ready to be measured.
 pub trait Prepared {
+    /// Makes anew what a unit uses up; called before every unit, untimed.
+    ///
+    /// # Errors
+    /// [`WorkloadError`] when it cannot.
+    fn renew(&mut self) -> Result<(), WorkloadError> {
+        Ok(())
+    }
+
     /// Does one whole unit, timed by the caller, and returns the work done in the workload's unit of work.
     /// Verification that costs time belongs in [`Prepared::verify`].
     ///
@@ -276,6 +291,9 @@ pub enum WorkloadError {
         /// What the system said.
         source: io::Error,
     },
+    /// The environment lacks what this point needs; it is said, and is no failure.
+    #[error("{0}")]
+    Missing(String),
     /// The work was done and is wrong.
     #[error("{0}")]
     Wrong(String),
@@ -293,11 +311,14 @@ impl WorkloadError {
     /// Its kind, as it is stored and counted.
     #[must_use]
     pub fn cause(&self) -> Cause {
-        let Self::System { source, .. } = self else { return Cause::Workload };
-        match source.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Cause::DiskFull,
-            io::ErrorKind::OutOfMemory => Cause::OutOfMemory,
-            _ => Cause::Workload,
+        match self {
+            Self::Missing(_) => Cause::Missing,
+            Self::System { source, .. } => match source.kind() {
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Cause::DiskFull,
+                io::ErrorKind::OutOfMemory => Cause::OutOfMemory,
+                _ => Cause::Workload,
+            },
+            Self::Parameter(_) | Self::Wrong(_) => Cause::Workload,
         }
     }
 }

@@ -372,7 +372,7 @@ impl Walker<'_> {
 
 /// Whether the agent, or what carries it, cannot be used after such a failure.
 fn ends_the_agent(cause: Cause) -> bool {
-    !matches!(cause, Cause::Workload | Cause::DiskFull)
+    !matches!(cause, Cause::Workload | Cause::DiskFull | Cause::Missing)
 }
 
 fn bundle(record: SliceRecord, slice: Slice) -> SliceBundle {

@@ -102,9 +102,10 @@ pub(super) fn stop_reason(name: &str) -> Option<StopReason> {
 
 pub(super) fn cause(name: &str) -> Option<Cause> {
     use Cause::{
-        Clock, Died, DiskFull, Interrupted, Launch, Mismatch, OutOfMemory, Protocol, TearDown, Timeout, Workload,
+        Clock, Died, DiskFull, Interrupted, Launch, Mismatch, Missing, OutOfMemory, Protocol, TearDown, Timeout, Workload,
     };
-    let all =
-        [Launch, Timeout, Died, OutOfMemory, DiskFull, Workload, Protocol, Mismatch, Clock, TearDown, Interrupted];
+    let all = [
+        Launch, Timeout, Died, OutOfMemory, DiskFull, Workload, Protocol, Mismatch, Clock, TearDown, Interrupted, Missing,
+    ];
     all.into_iter().find(|cause| cause.name() == name)
 }
