@@ -148,6 +148,8 @@ pub struct MishapRecord {
     pub arm: Option<Arm>,
     /// The workload, if it was one's.
     pub workload: Option<String>,
+    /// The point of the workload's sweep, as JSON.
+    pub point: Option<String>,
     /// Its kind.
     pub cause: Cause,
     /// What happened.
@@ -191,8 +193,11 @@ impl StopReason {
 pub struct WorkloadRecord {
     /// `family.name`.
     pub name: String,
-    /// Parameters as text.
+    /// Parameters as text; of a sweep, those that all points share.
     pub parameters: BTreeMap<String, String>,
+    /// The points of a sweep, the tested one first; none where there is no sweep.
+    #[serde(default)]
+    pub points: Vec<PointRecord>,
     /// What one unit of work is.
     pub work: String,
     /// `slices` or `launch`.
@@ -205,6 +210,29 @@ pub struct WorkloadRecord {
     /// Bytes that each unit of work must read from the disk itself; `None` where a cache may serve it.
     #[serde(default)]
     pub disk_bytes_per_work: Option<f64>,
+}
+
+/// A point of a sweep.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PointRecord {
+    /// The values of the axes as a JSON object, as slices name their point.
+    pub point: String,
+    /// Parameters as text that not all points share.
+    pub parameters: BTreeMap<String, String>,
+}
+
+impl WorkloadRecord {
+    /// Whether comparisons at this point are tested; those at other points of a sweep are exploratory.
+    #[must_use]
+    pub fn tests(&self, point: Option<&str>) -> bool {
+        self.points.first().is_none_or(|tested| Some(tested.point.as_str()) == point)
+    }
+
+    /// How often it is measured in a launch: once at each point.
+    #[must_use]
+    pub fn points_count(&self) -> usize {
+        self.points.len().max(1)
+    }
 }
 
 /// For run files that do not say it: 10 %.

@@ -483,8 +483,9 @@ fn every_environment_gives_a_value_of_every_workload_in_random_interleaved_order
 fn robbed(record: &RunRecord, arm: &str, workload: &str) -> bool {
     let is_of_arm = |id: u64| record.launches.iter().any(|other| other.id == id && record.arm_name(&other.arm) == arm);
     let slices = record.slices.iter().map(|bundle| &bundle.slice);
-    let mut measured =
-        slices.filter(|one| one.phase == Phase::Measured && one.workload == workload && is_of_arm(one.launch)).peekable();
+    let mut measured = slices
+        .filter(|one| one.phase == Phase::Measured && one.workload == workload && is_of_arm(one.launch))
+        .peekable();
     measured.peek().is_some() && measured.all(|slice| slice.spoiled.is_some())
 }
 

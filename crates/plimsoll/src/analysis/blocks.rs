@@ -36,21 +36,22 @@ pub(super) struct Table<'a> {
 }
 
 /// The block values of every cell, on the metrics that are wanted.
-pub(super) fn tables<'a>(arranged: &'a Arranged<'a>, wanted: fn(&MetricRecord) -> bool) -> Vec<Table<'a>> {
+pub(super) fn tables<'a>(arranged: &'a Arranged<'a>, wanted: fn(&Cell<'_>, &MetricRecord) -> bool) -> Vec<Table<'a>> {
     let table = |cell: &'a Cell<'a>| {
-        let metrics: Vec<&MetricRecord> = cell.workload.metrics.iter().filter(|metric| wanted(metric)).collect();
-        Table { cell, values: block_values(cell, &metrics), metrics }
+        let metrics: Vec<&MetricRecord> = cell.workload.metrics.iter().filter(|metric| wanted(cell, metric)).collect();
+        Table { cell, values: block_values(cell, &metrics, arranged.record.plan.slices as usize), metrics }
     };
     arranged.cells.iter().map(table).collect()
 }
 
-fn block_values(cell: &Cell<'_>, metrics: &[&MetricRecord]) -> BlockValues {
+fn block_values(cell: &Cell<'_>, metrics: &[&MetricRecord], planned: usize) -> BlockValues {
     let fullest = fullest_by_group(cell);
     let values_of = |slot: &Slot, measured: &Measured<'_>| {
         if cell.is_measured_by_launch() {
             return metrics.iter().map(|metric| ready_value(measured, metric)).collect();
         }
-        let expected = fullest.get(&(slot.block, slot.group)).copied().unwrap_or(0);
+        // A launch that the host disturbed has more slices than were planned.
+        let expected = fullest.get(&(slot.block, slot.group)).copied().unwrap_or(0).min(planned);
         // Slices interleave, so a launch with fewer than the others of its group failed on the way: a mishap says how.
         if measured.slices.len() < expected {
             return vec![Err(Gap::NotMeasured); metrics.len()];

@@ -56,6 +56,11 @@ impl Cell<'_> {
         self.workload.measured_by == "launch"
     }
 
+    /// Whether this is the point of the workload that is tested.
+    pub(super) fn is_tested(&self) -> bool {
+        self.workload.tests(self.point)
+    }
+
     /// The point as JSON; text that is no JSON stays text.
     pub(super) fn point_value(&self) -> Option<Value> {
         self.point.map(parse_point)
@@ -140,7 +145,7 @@ fn cell<'a>(
     Cell { workload, point, launches }
 }
 
-fn parse_point(text: &str) -> Value {
+pub(super) fn parse_point(text: &str) -> Value {
     serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.to_owned()))
 }
 

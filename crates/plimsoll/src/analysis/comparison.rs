@@ -107,7 +107,7 @@ impl Draft<'_> {
     }
 
     fn is_headline(&self) -> bool {
-        self.metric().headline
+        self.metric().headline && self.side.table.cell.is_tested()
     }
 
     /// The unadjusted p; a spoiled environment has none.
@@ -126,7 +126,7 @@ impl Draft<'_> {
         Some(Comparison {
             workload: cell.workload.name.clone(),
             metric: metric.name.clone(),
-            headline: metric.headline,
+            headline: self.is_headline(),
             unit: metric.unit.clone(),
             better: if is_rate(metric) { "higher" } else { "lower" }.to_owned(),
             point: cell.point_value(),

@@ -166,6 +166,8 @@ pub struct MishapFindings {
     pub environment: Option<String>,
     /// The workload, or null.
     pub workload: Option<String>,
+    /// The point of its sweep, or null.
+    pub point: Option<serde_json::Value>,
     /// Block, from 1.
     pub block: u32,
     /// Its kind.

@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 
 use super::cells::{Cell, Slot};
-use crate::sample::{Arm, RunRecord, StopReason};
+use crate::sample::{Arm, Cause, MishapRecord, RunRecord, StopReason};
 
 /// The numbers of the blocks that count; block 0 is a pilot and never does.
 pub(super) fn finished(record: &RunRecord, cells: &[Cell<'_>]) -> BTreeSet<u32> {
@@ -30,7 +30,13 @@ pub(super) fn finished(record: &RunRecord, cells: &[Cell<'_>]) -> BTreeSet<u32> 
 fn is_whole(record: &RunRecord, cells: &[Cell<'_>], block: u32, before: Option<u32>) -> bool {
     let is_excused = |slot: &Slot| {
         let arm = Arm { environment: slot.environment, replica: slot.replica };
-        record.mishaps.iter().any(|mishap| mishap.block == block && mishap.arm.as_ref() == Some(&arm))
+        let is_lacking = |mishap: &MishapRecord| mishap.cause == Cause::Missing;
+        record.mishaps.iter().any(|mishap| {
+            mishap.arm.as_ref().is_some_and(|other| match is_lacking(mishap) {
+                true => other.environment == arm.environment,
+                false => mishap.block == block && *other == arm,
+            })
+        })
     };
     let slots = planned_slots(record, block);
     cells.iter().all(|cell| {
@@ -49,7 +55,8 @@ fn slices_expected(record: &RunRecord, cell: &Cell<'_>, before: Option<u32>) -> 
     }
     let Some(before) = before else { return record.plan.slices as usize };
     let counts = cell.launches.iter().filter(|(slot, _)| slot.block == before).map(|(_, it)| it.slices.len());
-    counts.max().unwrap_or(0)
+    // A launch that the host disturbed has more than were planned.
+    counts.max().unwrap_or(0).min(record.plan.slices as usize)
 }
 
 /// Every launch that the plan has in a block: each group's environments and its own two natives.

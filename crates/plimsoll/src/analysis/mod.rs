@@ -48,7 +48,7 @@ const SCHEMA: u32 = 1;
 #[must_use]
 pub fn analyse(record: &RunRecord) -> Findings {
     let arranged = cells::arrange(record);
-    let tables = blocks::tables(&arranged, |_| true);
+    let tables = blocks::tables(&arranged, |_, _| true);
     let environments = environments::environments(record);
     Findings {
         schema: SCHEMA,

@@ -50,7 +50,7 @@ pub struct Standing {
 pub fn standings(record: &RunRecord) -> Vec<Standing> {
     let arranged = arrange(record);
     let environments = environments(record);
-    let tables = tables(&arranged, |metric| metric.headline);
+    let tables = tables(&arranged, |cell, metric| metric.headline && cell.is_tested());
     let mut standings = Vec::new();
     for table in &tables {
         for metric in 0..table.metrics.len() {

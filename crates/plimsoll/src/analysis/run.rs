@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::cells::Arranged;
+use super::cells::{Arranged, parse_point};
 use super::family::ADJUSTMENT;
 use super::findings::{Design, MishapFindings, RunFindings};
 use super::warmth::not_steady;
@@ -50,6 +50,7 @@ pub(super) fn mishaps(record: &RunRecord) -> Vec<MishapFindings> {
     let mishap = |mishap: &MishapRecord| MishapFindings {
         environment: mishap.arm.as_ref().map(|arm| record.arm_name(arm)),
         workload: mishap.workload.clone(),
+        point: mishap.point.as_deref().map(parse_point),
         block: mishap.block,
         cause: mishap.cause.name().to_owned(),
         message: mishap.message.clone(),

@@ -160,6 +160,7 @@ pub(super) fn workload(name: &str, metrics: &[(&str, MetricKindRecord, bool)]) -
     WorkloadRecord {
         name: name.to_owned(),
         parameters: BTreeMap::new(),
+        points: Vec::new(),
         work: "call".to_owned(),
         measured_by: "slices".to_owned(),
         warm_up_tolerance: 0.1,
@@ -225,6 +226,7 @@ pub(super) fn fail(record: &mut RunRecord, block: u32, arm: &Arm, workload: &str
         block,
         arm: Some(arm.clone()),
         workload: Some(workload.to_owned()),
+        point: None,
         cause: Cause::Workload,
         message: "the server did not answer".to_owned(),
         at: f64::from(block),

@@ -8,7 +8,7 @@ use plimsoll_stats::simulate::Model;
 use super::findings::{Comparison, Verdict};
 use super::simulated::{Simulated, encoded, evidence, fail, rate_workload, slice, workload};
 use super::*;
-use crate::sample::{Arm, Histogram, MetricKindRecord, Phase, RunRecord, StopReason};
+use crate::sample::{Arm, Histogram, MetricKindRecord, Phase, PointRecord, RunRecord, StopReason};
 
 const NATIVE_1: Arm = Arm { environment: 0, replica: 1 };
 
@@ -350,6 +350,29 @@ fn every_point_of_a_sweep_is_compared_with_native_at_the_same_point() {
     let threads = |it: &Comparison| it.point.as_ref().unwrap()["threads"].as_u64().unwrap();
     assert_eq!(findings.comparisons.iter().map(threads).collect::<Vec<_>>(), [4, 16]);
     assert!(findings.comparisons.iter().all(|it| close(it.cost, 0.5) && it.family_size == 2));
+    // A plan that says which point is tested leaves the others out of the family.
+    let point = |threads: u32| PointRecord { point: format!("{{\"threads\":{threads}}}"), parameters: BTreeMap::new() };
+    record.plan.workloads[0].points = vec![point(16), point(4)];
+    let findings = analyse(&record);
+    let tests = |it: &Comparison| (threads(it), it.headline, it.family_size, it.p_adjusted.is_some());
+    assert_eq!(findings.comparisons.iter().map(tests).collect::<Vec<_>>(), [(4, false, 0, false), (16, true, 1, true)]);
+    assert!(findings.comparisons[0].labels.contains(&"exploratory".to_owned()));
+}
+
+/// A launch that lost two slices to the host was visited twice more than the others.
+#[test]
+fn slices_that_make_up_for_spoiled_ones_cost_the_others_nothing() {
+    let mut record = Simulated::without_effects(1, 1).exact().cost(0, 1, 0.5).record();
+    let launch = record.launches.iter().find(|launch| launch.block == 1 && launch.arm.environment == 1).unwrap().id;
+    let mut more: Vec<_> = record.slices.iter().filter(|it| it.slice.launch == launch).take(2).cloned().collect();
+    for (number, bundle) in more.iter_mut().enumerate() {
+        bundle.slice.id = 50_000 + number as u64;
+        bundle.slice.spoiled = Some("stolen".to_owned());
+    }
+    record.slices.extend(more);
+    let findings = analyse(&record);
+    assert_eq!(findings.comparisons[0].blocks, 5);
+    assert!(close(findings.comparisons[0].cost, 0.5));
 }
 
 #[test]
@@ -471,7 +494,7 @@ fn the_names_in_the_json_are_those_of_the_contract() {
     assert_eq!(sorted(&keys(&value["environments"][0])), sorted("name labels asked got mismatches"));
     assert_eq!(sorted(&keys(&value["comparisons"][0])), sorted(comparison));
     assert_eq!(sorted(&keys(&value["control"][0])), sorted(comparison));
-    assert_eq!(sorted(&keys(&value["mishaps"][0])), sorted("environment workload block cause message"));
+    assert_eq!(sorted(&keys(&value["mishaps"][0])), sorted("environment workload point block cause message"));
     assert_eq!(serde_json::from_value::<Findings>(value).unwrap(), findings);
 }
 

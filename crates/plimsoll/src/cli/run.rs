@@ -20,7 +20,7 @@ use plimsoll::launch::{Folders, Launchpad, Limits, Place, Usability, engines};
 use plimsoll::plan::{HostNumbers, Plan, PlanError, Said, Settled, Wishes, estimate, file};
 use plimsoll::report::{self, Format as _, PlanText};
 use plimsoll::rounds::{Walk, walk};
-use plimsoll::sample::{Failure, PlanRecord, RunInfo, RunRecord, StopReason, UnusableRecord};
+use plimsoll::sample::{Cause, Failure, PlanRecord, RunInfo, RunRecord, StopReason, UnusableRecord};
 use plimsoll::store::{self, Store};
 use plimsoll::{interrupt, probe};
 
@@ -390,7 +390,7 @@ fn code(plan: &Plan, measured: &Measured) -> u8 {
     } else if asked_for_more && record.plan.environments.len() == 1 {
         exit::HOST
     } else if !measured.failures.is_empty()
-        || !record.mishaps.is_empty()
+        || record.mishaps.iter().any(|mishap| mishap.cause != Cause::Missing)
         || record.plan.unusable.iter().any(|other| other.asked_by_name)
     {
         exit::MISHAPS

@@ -8,6 +8,9 @@
 //!
 //! [parameters."disk.randread"]
 //! file_bytes = 268435456
+//!
+//! [parameters."mem.copy"]
+//! threads = [1, 2, 4]
 //! ```
 
 use std::collections::BTreeMap;
@@ -88,24 +91,35 @@ impl FileReader<'_> {
         wishes
     }
 
-    fn parameters(&mut self, value: &Value<'_>) -> BTreeMap<String, BTreeMap<String, Said<Parameter>>> {
+    fn parameters(&mut self, value: &Value<'_>) -> BTreeMap<String, BTreeMap<String, Said<Vec<Parameter>>>> {
         let mut all = BTreeMap::new();
         for (workload, values) in self.table(value).into_iter().flatten() {
             let mut read = BTreeMap::new();
             for (name, value) in self.table(values).into_iter().flatten() {
-                if let Some(parameter) = self.parameter(value) {
-                    read.insert(name.get_ref().to_string(), parameter);
-                }
+                let values = self.values(value);
+                read.insert(name.get_ref().to_string(), self.said(value, values));
             }
             all.insert(workload.get_ref().to_string(), read);
         }
         all
     }
 
-    fn parameter(&mut self, value: &Value<'_>) -> Option<Said<Parameter>> {
+    /// One value, or a list of them.
+    fn values(&mut self, value: &Value<'_>) -> Vec<Parameter> {
         match value.get_ref() {
-            DeValue::String(text) => Some(self.said(value, Parameter::Text(text.to_string()))),
-            _ => self.number(value).map(|said| Said::new(Parameter::Integer(said.value), said.at)),
+            DeValue::Array(values) if values.is_empty() => {
+                self.wrong(value.span().start, "expected at least one value".to_owned());
+                Vec::new()
+            }
+            DeValue::Array(values) => values.iter().filter_map(|value| self.parameter(value)).collect(),
+            _ => self.parameter(value).into_iter().collect(),
+        }
+    }
+
+    fn parameter(&mut self, value: &Value<'_>) -> Option<Parameter> {
+        match value.get_ref() {
+            DeValue::String(text) => Some(Parameter::Text(text.to_string())),
+            _ => self.number(value).map(|said| Parameter::Integer(said.value)),
         }
     }
 
@@ -172,11 +186,13 @@ mod tests {
     }
 
     #[test]
-    fn parameters_are_numbers_or_words() {
-        let text = "[parameters.\"cpu.lzma\"]\ninput_bytes = 1_000\nmode = \"fast\"\n";
+    fn parameters_are_numbers_or_words_or_lists_of_them() {
+        let text = "[parameters.\"cpu.lzma\"]\ninput_bytes = 1_000\nmode = \"fast\"\nthreads = [1, 4]\n";
         let parameters = read("p", text).unwrap().parameters;
-        assert_eq!(parameters["cpu.lzma"]["input_bytes"].value, Parameter::Integer(1000));
-        assert_eq!(parameters["cpu.lzma"]["mode"].value, Parameter::Text("fast".into()));
+        assert_eq!(parameters["cpu.lzma"]["input_bytes"].value, [Parameter::Integer(1000)]);
+        assert_eq!(parameters["cpu.lzma"]["mode"].value, [Parameter::Text("fast".into())]);
+        assert_eq!(parameters["cpu.lzma"]["threads"].value, [Parameter::Integer(1), Parameter::Integer(4)]);
+        assert_eq!(errors("[parameters.\"a\"]\nb = []\n"), ["plan.toml line 2: expected at least one value"]);
     }
 
     #[test]

@@ -12,6 +12,7 @@ mod groups;
 pub mod preset;
 pub mod quantity;
 mod settle;
+mod sweep;
 mod wishes;
 
 use std::collections::BTreeMap;
@@ -25,6 +26,7 @@ use plimsoll_protocol::Parameters;
 use crate::environment::{EngineAbout, Environment, suggest};
 
 pub use settle::{HostNumbers, Settled};
+use sweep::Written;
 pub use wishes::{Said, Wishes};
 
 /// What is wrong with a plan, and where it stands.
@@ -49,7 +51,7 @@ const PRECISION_BLOCKS_MAX: u64 = 200;
 pub struct Plan {
     environments: Vec<Planned>,
     workloads: Vec<&'static dyn Workload>,
-    parameters: BTreeMap<String, Parameters>,
+    parameters: BTreeMap<String, Written>,
     preset: Option<String>,
     blocks: u32,
     slices: u32,
@@ -201,7 +203,7 @@ impl Checker<'_> {
         self.wrong(at, format!("unknown workload `{word}`{}", suggest(word, &known)));
     }
 
-    fn parameters(&mut self, wishes: &Wishes) -> BTreeMap<String, Parameters> {
+    fn parameters(&mut self, wishes: &Wishes) -> BTreeMap<String, Written> {
         let mut all = BTreeMap::new();
         for (name, values) in &wishes.parameters {
             let at = values.values().next().map_or_else(|| format!("parameters of {name}"), |said| said.at.clone());
@@ -209,9 +211,14 @@ impl Checker<'_> {
                 self.unknown_workload(&at, name);
                 continue;
             };
-            let parameters = Parameters(values.iter().map(|(key, said)| (key.clone(), said.value.clone())).collect());
-            check_parameters(workload.about(), &parameters).into_iter().for_each(|message| self.wrong(&at, message));
-            all.insert(name.clone(), parameters);
+            for (key, said) in values {
+                for value in &said.value {
+                    let one = Parameters([(key.clone(), value.clone())].into());
+                    let wrong = check_parameters(workload.about(), &one);
+                    wrong.into_iter().for_each(|message| self.wrong(&said.at, message));
+                }
+            }
+            all.insert(name.clone(), values.iter().map(|(key, said)| (key.clone(), said.value.clone())).collect());
         }
         all
     }

@@ -3,15 +3,16 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use plimsoll_agent::workload::{About, MeasuredBy, MetricKind, Room, Workload};
-use plimsoll_protocol::{Parameters, WorkloadOrder};
+use plimsoll_agent::workload::{About, MeasuredBy, MetricKind, Room};
+use plimsoll_protocol::{Parameter, WorkloadOrder};
 
 use super::groups::{Bytes, HOST_SHARE_MAX, groups, refusals};
+use super::sweep::{self, Point};
 use super::{Plan, PlanError};
 use crate::environment::Environment;
 use crate::launch::engines::qemu::disk::DATA_DISK_BYTES;
 use crate::rounds::{Design, WorkloadDesign};
-use crate::sample::{Arm, MetricKindRecord, MetricRecord, PlanRecord, UnusableRecord, WorkloadRecord};
+use crate::sample::{Arm, MetricKindRecord, MetricRecord, PlanRecord, PointRecord, UnusableRecord, WorkloadRecord};
 
 /// Untimed lead-in of every slice: rewarms caches after parking.
 const LEAD_IN: Duration = Duration::from_millis(20);
@@ -95,27 +96,30 @@ impl Plan {
         })
     }
 
-    fn sized(&self, room: &Room) -> Result<Vec<(&'static dyn Workload, Parameters)>, Vec<PlanError>> {
+    fn sized(&self, room: &Room) -> Result<Vec<Sized>, Vec<PlanError>> {
         let mut errors = Vec::new();
         let mut sized = Vec::new();
         for workload in &self.workloads {
             let name = workload.about().name;
             let written = self.parameters.get(name).cloned().unwrap_or_default();
-            match workload.size(room, &written) {
-                Ok(parameters) => sized.push((*workload, parameters)),
-                Err(message) => errors.push(PlanError { at: format!("workload {name}"), message }),
+            match sweep::points(*workload, room, &written) {
+                Ok(points) => sized.push(Sized { about: workload.about(), points }),
+                Err(wrong) => {
+                    errors
+                        .extend(wrong.into_iter().map(|message| PlanError { at: format!("workload {name}"), message }));
+                }
             }
         }
         if errors.is_empty() { Ok(sized) } else { Err(errors) }
     }
 
-    fn design(&self, sized: &[(&'static dyn Workload, Parameters)], groups: &[Vec<u32>], seed: u64) -> Design {
-        let sliced = sized.iter().filter(|(workload, _)| workload.about().measured_by == MeasuredBy::Slices);
+    fn design(&self, sized: &[Sized], groups: &[Vec<u32>], seed: u64) -> Design {
+        let sliced = sized.iter().filter(|one| one.about.measured_by == MeasuredBy::Slices);
         Design {
             seed,
             groups: groups.iter().map(|group| arms(group)).collect(),
             workloads: sliced
-                .map(|(workload, parameters)| workload_design(workload.about(), parameters, seed))
+                .flat_map(|one| one.points.iter().map(|point| workload_design(one.about, point, seed)))
                 .collect(),
             blocks: self.blocks,
             slices: self.slices,
@@ -131,7 +135,7 @@ impl Plan {
         host: &HostNumbers,
         environments: &[Environment],
         unusable: Vec<UnusableRecord>,
-        sized: &[(&'static dyn Workload, Parameters)],
+        sized: &[Sized],
         groups: Vec<Vec<u32>>,
         memory_bytes: u64,
         seed: u64,
@@ -139,10 +143,7 @@ impl Plan {
         PlanRecord {
             environments: environments.iter().map(|environment| environment.name().to_owned()).collect(),
             unusable,
-            workloads: sized
-                .iter()
-                .map(|(workload, parameters)| workload_record(workload.about(), parameters))
-                .collect(),
+            workloads: sized.iter().map(workload_record).collect(),
             groups,
             preset: self.preset.clone(),
             seed,
@@ -161,10 +162,16 @@ impl Plan {
     }
 }
 
+/// A workload with its points.
+struct Sized {
+    about: &'static About,
+    points: Vec<Point>,
+}
+
 /// The files of the workload that keeps most; a workload's files go before the next one's are made.
-fn files_bytes(sized: &[(&'static dyn Workload, Parameters)]) -> u64 {
-    let on_disk = sized.iter().filter(|(workload, _)| workload.about().uses_disk);
-    on_disk.filter_map(|(_, parameters)| parameters.integer("file_bytes", 0, u64::MAX).ok()).max().unwrap_or(0)
+fn files_bytes(sized: &[Sized]) -> u64 {
+    let on_disk = sized.iter().filter(|one| one.about.uses_disk).flat_map(|one| &one.points);
+    on_disk.filter_map(|point| point.parameters.integer("file_bytes", 0, u64::MAX).ok()).max().unwrap_or(0)
 }
 
 /// Enough for every workload at its derived size; the tests hold it against what the workloads ask for.
@@ -180,15 +187,20 @@ fn arms(group: &[u32]) -> Vec<Arm> {
     arms
 }
 
-fn workload_design(about: &About, parameters: &Parameters, seed: u64) -> WorkloadDesign {
-    let order =
-        WorkloadOrder { name: about.name.to_owned(), parameters: parameters.clone(), data_dir: String::new(), seed };
-    WorkloadDesign { order, warm_up: about.warm_up }
+fn workload_design(about: &About, point: &Point, seed: u64) -> WorkloadDesign {
+    let (name, parameters) = (about.name.to_owned(), point.parameters.clone());
+    let order = WorkloadOrder { name, parameters, data_dir: String::new(), seed };
+    WorkloadDesign { order, point: point.json(), warm_up: about.warm_up }
 }
 
-fn workload_record(about: &About, parameters: &Parameters) -> WorkloadRecord {
-    let parameters: BTreeMap<String, String> =
-        parameters.0.iter().map(|(name, value)| (name.clone(), value.to_string())).collect();
+fn workload_record(Sized { about, points }: &Sized) -> WorkloadRecord {
+    let all_share =
+        |name: &String, value: &Parameter| points.iter().all(|point| point.parameters.0.get(name) == Some(value));
+    let as_text = |point: &Point, shared: bool| {
+        let parameters = point.parameters.0.iter().filter(|(name, value)| all_share(name, value) == shared);
+        parameters.map(|(name, value)| (name.clone(), value.to_string())).collect::<BTreeMap<_, _>>()
+    };
+    let point_record = |point: &Point| Some(PointRecord { point: point.json()?, parameters: as_text(point, false) });
     let metrics = about.metrics.iter().map(|metric| MetricRecord {
         name: metric.name.to_owned(),
         unit: metric.unit.to_owned(),
@@ -201,7 +213,8 @@ fn workload_record(about: &About, parameters: &Parameters) -> WorkloadRecord {
     });
     WorkloadRecord {
         name: about.name.to_owned(),
-        parameters,
+        parameters: points.first().map(|point| as_text(point, true)).unwrap_or_default(),
+        points: points.iter().filter_map(point_record).collect(),
         work: about.work.to_owned(),
         measured_by: match about.measured_by {
             MeasuredBy::Slices => "slices",

@@ -49,8 +49,8 @@ pub struct Wishes {
     pub memory: Option<Said<String>>,
     /// Directory on the disk under test.
     pub data: Option<Said<String>>,
-    /// Parameters by workload.
-    pub parameters: BTreeMap<String, BTreeMap<String, Said<Parameter>>>,
+    /// Parameters by workload; several values make a sweep.
+    pub parameters: BTreeMap<String, BTreeMap<String, Said<Vec<Parameter>>>>,
 }
 
 impl Wishes {

@@ -211,6 +211,7 @@ fn frame() -> Findings {
             MishapFindings {
                 environment: Some("gvisor".to_owned()),
                 workload: Some("disk.fsync".to_owned()),
+                point: None,
                 block: 3,
                 cause: "timeout".to_owned(),
                 message: "no answer within 30 s".to_owned(),
@@ -218,6 +219,7 @@ fn frame() -> Findings {
             MishapFindings {
                 environment: None,
                 workload: None,
+                point: None,
                 block: 0,
                 cause: "launch".to_owned(),
                 message: "the pilot block was started twice".to_owned(),
@@ -340,6 +342,7 @@ pub(super) fn plan() -> PlanRecord {
             WorkloadRecord {
                 name: "cpu.lzma".to_owned(),
                 parameters: map(&[("input_bytes", "1048576"), ("level", "6")]),
+                points: Vec::new(),
                 work: "byte of input".to_owned(),
                 measured_by: "slices".to_owned(),
                 warm_up_tolerance: 0.1,
@@ -349,6 +352,7 @@ pub(super) fn plan() -> PlanRecord {
             WorkloadRecord {
                 name: "start.ready".to_owned(),
                 parameters: BTreeMap::new(),
+                points: Vec::new(),
                 work: "launch".to_owned(),
                 measured_by: "launch".to_owned(),
                 warm_up_tolerance: 0.1,

@@ -11,7 +11,7 @@ use super::units;
 use super::words::clean;
 use crate::clock::RunClock;
 use crate::rounds::{Event, Listener};
-use crate::sample::{Arm, Failure, MishapRecord, Phase, PlanRecord, StopReason};
+use crate::sample::{Arm, Failure, MishapRecord, Phase, PlanRecord, StopReason, WorkloadRecord};
 
 /// Who knows the costs so far, one finished line each; asked once after every block.
 pub trait Current {
@@ -198,7 +198,8 @@ impl Steps {
     fn of(plan: &PlanRecord, estimate_seconds: Option<f64>) -> Self {
         let launches: usize =
             plan.groups.iter().map(|group| 2 + group.iter().filter(|position| **position != 0).count()).sum();
-        let sliced = plan.workloads.iter().filter(|workload| workload.measured_by == "slices").count();
+        let sliced = plan.workloads.iter().filter(|workload| workload.measured_by == "slices");
+        let sliced: usize = sliced.map(WorkloadRecord::points_count).sum();
         let per_block = launches as u64 * sliced as u64 * u64::from(plan.slices);
         Self {
             blocks: plan.blocks,
@@ -307,6 +308,7 @@ mod tests {
                 block: 1,
                 arm: Some(docker),
                 workload: Some("cpu.lzma".to_owned()),
+                point: None,
                 cause: Cause::Timeout,
                 message: "no answer\u{1b}[2J within 30 s".to_owned(),
                 at: 9.0,

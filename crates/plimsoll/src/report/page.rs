@@ -155,15 +155,30 @@ pub(super) fn workload_with_point(comparison: &Comparison) -> String {
 
 /// The same of any workload and point.
 pub(super) fn with_point(workload: &str, point: Option<&serde_json::Value>) -> String {
-    let point = match point {
-        None | Some(serde_json::Value::Null) => return clean(workload),
+    match axes(point) {
+        axes if axes.is_empty() => clean(workload),
+        axes => clean(&format!("{workload}, {axes}")),
+    }
+}
+
+/// The values of a point: `clients=50, size=4 KiB`.
+pub(super) fn axes(point: Option<&serde_json::Value>) -> String {
+    match point {
+        None | Some(serde_json::Value::Null) => String::new(),
         Some(serde_json::Value::Object(fields)) => {
-            let fields: Vec<String> = fields.iter().map(|(key, value)| format!("{key}={}", bare(value))).collect();
+            let fields: Vec<String> = fields.iter().map(|(key, value)| axis(key, value)).collect();
             fields.join(", ")
         }
         Some(other) => bare(other),
-    };
-    clean(&format!("{workload}, {point}"))
+    }
+}
+
+/// Sizes as people write them.
+fn axis(key: &str, value: &serde_json::Value) -> String {
+    match (key.strip_suffix("_bytes").or((key == "bytes").then_some("size")), value.as_u64()) {
+        (Some(name), Some(bytes)) => format!("{name}={}", units::memory(bytes)),
+        _ => format!("{key}={}", bare(value)),
+    }
 }
 
 fn bare(value: &serde_json::Value) -> String {
@@ -285,8 +300,8 @@ fn mishaps(findings: &Findings) -> Vec<Mishap> {
 }
 
 fn mishap(mishap: &crate::analysis::findings::MishapFindings) -> Mishap {
-    let what: Vec<String> =
-        [&mishap.environment, &mishap.workload].into_iter().flatten().map(|name| clean(name)).collect();
+    let workload = mishap.workload.as_ref().map(|workload| with_point(workload, mishap.point.as_ref()));
+    let what: Vec<String> = mishap.environment.iter().map(|name| clean(name)).chain(workload).collect();
     Mishap {
         block: if mishap.block == 0 { "before block 1".to_owned() } else { format!("block {}", mishap.block) },
         what: if what.is_empty() { "the run".to_owned() } else { what.join(", ") },

@@ -2,11 +2,11 @@
 
 use std::io::{self, Write};
 
-use super::page::unusable_line;
+use super::page::{axes, unusable_line};
 use super::paper::Paper;
 use super::units;
 use super::words::{self, clean};
-use crate::sample::{PlanRecord, WorkloadRecord};
+use crate::sample::{PlanRecord, PointRecord, WorkloadRecord};
 
 /// What is said beside the plan, and how it is laid out.
 #[derive(Debug, Clone, Copy)]
@@ -32,7 +32,7 @@ pub fn write_plan(plan: &PlanRecord, text: &PlanText<'_>, writer: &mut dyn Write
     paper.section("Environments", &environments(plan))?;
     let unusable: Vec<String> = plan.unusable.iter().map(unusable_line).collect();
     paper.section("Cannot run here", &unusable)?;
-    let workloads: Vec<String> = plan.workloads.iter().map(workload).collect();
+    let workloads: Vec<String> = plan.workloads.iter().flat_map(workload).collect();
     paper.section("Workloads", &workloads)?;
     paper.section("Limits", &limits(plan))
 }
@@ -65,12 +65,22 @@ fn environments(plan: &PlanRecord) -> Vec<String> {
     lines
 }
 
-fn workload(workload: &WorkloadRecord) -> String {
+/// The workload, then the points of its sweep.
+fn workload(workload: &WorkloadRecord) -> Vec<String> {
     let sizes: Vec<String> = workload.parameters.iter().map(|(key, value)| parameter(key, value)).collect();
     let sizes = if sizes.is_empty() { String::new() } else { format!(" ({})", sizes.join(", ")) };
     let headline = workload.metrics.iter().find(|metric| metric.headline);
     let tested = headline.map_or_else(String::new, |metric| format!("{}, ", metric.name));
-    clean(&format!("{}: {tested}counted per {}{sizes}", workload.name, workload.work))
+    let about = clean(&format!("{}: {tested}counted per {}{sizes}", workload.name, workload.work));
+    let points = (workload.points.len() > 1).then(|| points(workload));
+    std::iter::once(about).chain(points).collect()
+}
+
+/// How many points a sweep has, and which is tested.
+fn points(workload: &WorkloadRecord) -> String {
+    let values = |point: &PointRecord| axes(serde_json::from_str(&point.point).ok().as_ref());
+    let tested = workload.points.first().map(values).unwrap_or_default();
+    clean(&format!("  at {} points, {tested} tested, the others exploratory", workload.points.len()))
 }
 
 /// A parameter as people write it: the unit at the end of its name goes to its value.

@@ -61,6 +61,7 @@ fn rehearsal(environments: u32) -> Rehearsal {
 fn workload(name: &str) -> WorkloadDesign {
     WorkloadDesign {
         order: WorkloadOrder { name: name.into(), parameters: Parameters::default(), data_dir: String::new(), seed: 1 },
+        point: Some(format!("{{\"of\":\"{name}\"}}")),
         warm_up: WarmUp { slices_min: 2, slices_max: 3, tolerance: 0.1 },
     }
 }
@@ -435,4 +436,16 @@ fn a_host_that_spoils_everything_doubles_the_visits_and_no_more() {
     let performance = rehearsal.perform();
     assert_eq!(performance.count(&arm(1, 1), "slice"), 2 + 2 * 4);
     assert_eq!(performance.count(&arm(0, 1), "slice"), 2 + 4);
+}
+
+#[test]
+fn what_an_environment_lacks_is_asked_and_said_once() {
+    let performance = rehearsal(3).fails(arm(1, 1), "prepare", Cause::Missing).perform();
+    assert_eq!(performance.count(&arm(1, 1), "prepare"), 2, "once for each workload, in three blocks");
+    assert_eq!(performance.count(&arm(1, 1), "slice"), 0);
+    assert_eq!(performance.count(&arm(1, 1), "launch"), 3, "the next workload may find what it needs");
+    let said: Vec<_> =
+        performance.mishaps().iter().map(|mishap| (mishap.block, mishap.point.clone().unwrap())).collect();
+    assert_eq!(said.len(), 2);
+    assert!(said.iter().all(|(block, point)| *block == 1 && point.contains("of")), "{said:?}");
 }

@@ -7,7 +7,7 @@
 //! others go on. Only a listener that cannot record ends the run as failed. Whatever happens, every session that was
 //! opened is shut down.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use plimsoll_agent::workload::WarmUp;
@@ -45,6 +45,8 @@ pub struct Design {
 pub struct WorkloadDesign {
     /// What the agent is asked for.
     pub order: WorkloadOrder,
+    /// Its point in a sweep, as JSON.
+    pub point: Option<String>,
     /// When it is warm.
     pub warm_up: WarmUp,
 }
@@ -81,7 +83,7 @@ enum End {
 pub fn walk(walk: Walk<'_>) -> Result<StopReason, Failure> {
     let design = walk.design;
     let schedule = Schedule::new(design.seed, design.groups.clone(), design.workloads.len());
-    let mut walker = Walker { walk, schedule, live: BTreeMap::new(), launches: 0, slices: 0 };
+    let mut walker = Walker { walk, schedule, live: BTreeMap::new(), launches: 0, slices: 0, missing: BTreeSet::new() };
     let ended = walker.blocks();
     walker.shut_everything_down();
     let reason = match ended {
@@ -105,6 +107,8 @@ struct Walker<'a> {
     live: BTreeMap<Arm, Live>,
     launches: u64,
     slices: u64,
+    /// Environments that lack what a workload needs, by position: asked once.
+    missing: BTreeSet<(u32, usize)>,
 }
 
 struct Live {
@@ -202,8 +206,9 @@ impl Walker<'_> {
 
     /// Prepares the workload in one arm and runs warm-up slices until its rule is satisfied; then the arm is parked.
     fn warm_up(&mut self, spot: Spot, workload: usize, arm: &Arm) -> Step<()> {
+        let is_missing = self.missing.contains(&(arm.environment, workload));
         if let Some(live) = self.live.get_mut(arm) {
-            live.ready = true;
+            live.ready = !is_missing;
         }
         let design = self.walk.design.workloads[workload].clone();
         self.attended(spot, workload, arm, |_, session| session.prepare(&design.order))?;
@@ -263,7 +268,7 @@ impl Walker<'_> {
             id: self.slices,
             launch,
             workload: design.workloads[workload].order.name.clone(),
-            point: None,
+            point: design.workloads[workload].point.clone(),
             phase,
             visit,
             position,
@@ -310,8 +315,11 @@ impl Walker<'_> {
         self.live.get(arm).is_some_and(|live| live.ready)
     }
 
-    /// The arm sits out the workload; its agent lives on.
+    /// The arm sits out the workload; its agent lives on. What the environment lacks it will lack in the next block.
     fn leave_out(&mut self, spot: Spot, workload: usize, arm: &Arm, failure: Failure) -> Step<()> {
+        if failure.cause == Cause::Missing {
+            self.missing.insert((arm.environment, workload));
+        }
         if let Some(live) = self.live.get_mut(arm) {
             live.ready = false;
         }
@@ -353,12 +361,13 @@ impl Walker<'_> {
     /// Records a failure, unless the user stopped the run: what fails then failed because of that.
     fn mishap(&mut self, spot: Spot, arm: Option<&Arm>, workload: Option<usize>, failure: Failure) -> Step<()> {
         self.go_on()?;
-        let workload = workload.map(|workload| self.walk.design.workloads[workload].order.name.clone());
+        let workload = workload.map(|workload| &self.walk.design.workloads[workload]);
         let at = self.walk.clock.seconds();
         self.emit(&Event::Mishap(MishapRecord {
             block: spot.block,
             arm: arm.cloned(),
-            workload,
+            workload: workload.map(|workload| workload.order.name.clone()),
+            point: workload.and_then(|workload| workload.point.clone()),
             cause: failure.cause,
             message: failure.message,
             at,

@@ -152,18 +152,20 @@ fn evidence(connection: &Connection, places: &Places, bundles: &mut [SliceBundle
 }
 
 fn mishaps(connection: &Connection) -> rusqlite::Result<Vec<MishapRecord>> {
-    let mut statement = connection
-        .prepare("SELECT block, environment, replica, workload, cause, message, at FROM mishaps ORDER BY rowid")?;
+    let mut statement = connection.prepare(
+        "SELECT block, environment, replica, workload, point, cause, message, at FROM mishaps ORDER BY rowid",
+    )?;
     let rows = statement.query_map([], |row| {
         let (environment, replica): (Option<u32>, Option<u32>) = (row.get(1)?, row.get(2)?);
-        let cause: String = row.get(4)?;
+        let cause: String = row.get(5)?;
         Ok(MishapRecord {
             block: row.get(0)?,
             arm: environment.zip(replica).map(|(environment, replica)| Arm { environment, replica }),
             workload: row.get(3)?,
+            point: row.get(4)?,
             cause: known(schema::cause(&cause))?,
-            message: row.get(5)?,
-            at: row.get(6)?,
+            message: row.get(6)?,
+            at: row.get(7)?,
         })
     })?;
     rows.collect()

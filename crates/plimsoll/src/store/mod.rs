@@ -161,13 +161,14 @@ impl Store {
     fn mishap(&mut self, mishap: &MishapRecord) -> rusqlite::Result<()> {
         self.connection
             .execute(
-                "INSERT INTO mishaps (block, environment, replica, workload, cause, message, at)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+                "INSERT INTO mishaps (block, environment, replica, workload, point, cause, message, at)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
                 params![
                     mishap.block,
                     mishap.arm.as_ref().map(|arm| arm.environment),
                     mishap.arm.as_ref().map(|arm| arm.replica),
                     mishap.workload,
+                    mishap.point,
                     mishap.cause.name(),
                     mishap.message,
                     mishap.at,

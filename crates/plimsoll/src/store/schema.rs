@@ -68,6 +68,7 @@ CREATE TABLE mishaps (
     environment      INTEGER,                  -- position in the plan; NULL for the run as a whole
     replica          INTEGER,
     workload         TEXT,
+    point            TEXT,                     -- JSON: point of a sweep
     cause            TEXT NOT NULL,
     message          TEXT NOT NULL,
     at               REAL NOT NULL             -- seconds since the run's start
@@ -102,10 +103,22 @@ pub(super) fn stop_reason(name: &str) -> Option<StopReason> {
 
 pub(super) fn cause(name: &str) -> Option<Cause> {
     use Cause::{
-        Clock, Died, DiskFull, Interrupted, Launch, Mismatch, Missing, OutOfMemory, Protocol, TearDown, Timeout, Workload,
+        Clock, Died, DiskFull, Interrupted, Launch, Mismatch, Missing, OutOfMemory, Protocol, TearDown, Timeout,
+        Workload,
     };
     let all = [
-        Launch, Timeout, Died, OutOfMemory, DiskFull, Workload, Protocol, Mismatch, Clock, TearDown, Interrupted, Missing,
+        Launch,
+        Timeout,
+        Died,
+        OutOfMemory,
+        DiskFull,
+        Workload,
+        Protocol,
+        Mismatch,
+        Clock,
+        TearDown,
+        Interrupted,
+        Missing,
     ];
     all.into_iter().find(|cause| cause.name() == name)
 }

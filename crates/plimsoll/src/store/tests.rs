@@ -71,6 +71,7 @@ fn record() -> RunRecord {
             block: 1,
             arm: Some(Arm { environment: 0, replica: 2 }),
             workload: Some("cpu.lzma".into()),
+            point: Some("{\"threads\":4}".into()),
             cause: Cause::OutOfMemory,
             message: "killed".into(),
             at: 2.0,

@@ -198,6 +198,7 @@ fn workload(name: &str) -> WorkloadRecord {
     WorkloadRecord {
         name: name.to_owned(),
         parameters: BTreeMap::new(),
+        points: Vec::new(),
         work: "operation".to_owned(),
         measured_by: "slices".to_owned(),
         metrics,

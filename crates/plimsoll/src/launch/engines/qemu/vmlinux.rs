@@ -21,7 +21,8 @@ const PVH_ENTRY_NOTE: u32 = 18;
 /// # Errors
 /// When the image does not tell where its payload is, the payload cannot be unpacked, or it has no PVH entry.
 pub(super) fn unwrapped(image: &[u8]) -> io::Result<Vec<u8>> {
-    let vmlinux = unpack::elf(payload(image).ok_or_else(|| wrong("a bzImage that does not tell where its payload is"))?)?;
+    let vmlinux =
+        unpack::elf(payload(image).ok_or_else(|| wrong("a bzImage that does not tell where its payload is"))?)?;
     if has_pvh_entry(&vmlinux) { Ok(vmlinux) } else { Err(wrong("a kernel without a PVH entry")) }
 }
 
