@@ -1,6 +1,6 @@
 //! What a run could not have seen, and how many blocks it would take to see it.
 
-use crate::student::{is_inner_probability, t_quantile};
+use crate::student::{is_inner_probability, t_quantile, upper_tail};
 use crate::summary::finite;
 use statrs::distribution::{ChiSquared, ContinuousCDF};
 
@@ -63,12 +63,15 @@ pub fn blocks_needed(sd: f64, n_observed: usize, target_half_width_log: f64, con
 
 /// The smallest number of blocks whose half-width is at most the target; the half-width falls with every block, so
 /// the halves of 2..=[`BLOCKS_MAX`] can be searched.
+///
+/// `t sd / sqrt(n) <= target` is asked of the tail above `target sqrt(n) / sd`, which takes one evaluation where t would
+/// have to be solved for.
 fn blocks_for(sd: f64, target: f64, confidence: f64) -> Option<usize> {
+    let tail = (1.0 - confidence) / 2.0;
     let (mut low, mut high) = (2, BLOCKS_MAX);
     while low < high {
         let middle = usize::midpoint(low, high);
-        let t = -t_quantile((1.0 - confidence) / 2.0, (middle - 1) as f64)?;
-        if t * sd / (middle as f64).sqrt() <= target {
+        if upper_tail(target / sd * (middle as f64).sqrt(), (middle - 1) as f64)? <= tail {
             high = middle;
         } else {
             low = middle + 1;
@@ -84,12 +87,26 @@ fn is_sd(sd: f64) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::student::t_interval_from;
 
     #[test]
     fn the_range_surrounds_the_answer_for_the_spread_as_observed() {
         let range = blocks_needed(0.03, 10, 0.01, 0.95).unwrap();
         let as_observed = blocks_for(0.03, 0.01, 0.95).unwrap();
         assert!(range.low < as_observed && as_observed < range.high, "{range:?}");
+    }
+
+    #[test]
+    fn the_number_is_the_smallest_whose_interval_is_narrow_enough() {
+        for step in 0..200 {
+            let (sd, target) = (1e-3 * 1.05_f64.powi(step), 1.01_f64.ln());
+            for confidence in [0.5, 0.9, 0.95, 0.999] {
+                let half_width = |n| t_interval_from(0.0, sd, n, confidence).unwrap().half_width();
+                let found = blocks_for(sd, target, confidence).unwrap();
+                assert!(found == BLOCKS_MAX || half_width(found) <= target, "{sd} {confidence}: {found}");
+                assert!(found == 2 || half_width(found - 1) > target, "{sd} {confidence}: {found}");
+            }
+        }
     }
 
     #[test]

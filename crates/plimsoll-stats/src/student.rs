@@ -109,7 +109,7 @@ fn upper_quantile(tail: f64, df: f64) -> Option<f64> {
 }
 
 /// P(T > t) for t >= 0; an infinite t is allowed and has nothing above it.
-fn upper_tail(t: f64, df: f64) -> Option<f64> {
+pub(crate) fn upper_tail(t: f64, df: f64) -> Option<f64> {
     if !is_df(df) {
         return None;
     }

@@ -1,6 +1,6 @@
 //! Evidence beside a number: counters by name, as means per slice. Nothing is inferred from them here.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use crate::sample::{Evidence, SliceBundle};
 
@@ -21,11 +21,14 @@ pub(super) fn mean_per_slice<'a>(slices: impl Iterator<Item = &'a SliceBundle>) 
     means
 }
 
+/// Tallies in the order in which their counters first appear. Every slice has much the same rows in the same order, so a
+/// row's counter is looked for behind that of the row before.
 #[derive(Default)]
-struct Means<'a>(HashMap<(&'a str, &'a str), Tally>);
+struct Means<'a>(Vec<Tally<'a>>);
 
-#[derive(Default)]
-struct Tally {
+struct Tally<'a> {
+    source: &'a str,
+    name: &'a str,
     total: f64,
     slices: u32,
     last_slice: Option<u64>,
@@ -33,18 +36,32 @@ struct Tally {
 
 impl<'a> Means<'a> {
     fn add(&mut self, slice: u64, rows: &'a [Evidence]) {
+        let mut next = 0;
         for row in rows {
-            let tally = self.0.entry((&row.source, &row.name)).or_default();
+            let place = self.place(row, next);
+            next = place + 1;
+            let tally = &mut self.0[place];
             tally.total += row.value;
             tally.slices += u32::from(tally.last_slice.replace(slice) != Some(slice));
         }
+    }
+
+    fn place(&mut self, row: &'a Evidence, next: usize) -> usize {
+        let is_rows = |tally: &Tally<'_>| tally.name == row.name && tally.source == row.source;
+        if self.0.get(next).is_some_and(is_rows) {
+            return next;
+        }
+        self.0.iter().position(is_rows).unwrap_or_else(|| {
+            self.0.push(Tally { source: &row.source, name: &row.name, total: 0.0, slices: 0, last_slice: None });
+            self.0.len() - 1
+        })
     }
 
     fn means(self) -> impl Iterator<Item = (String, f64)> {
         let named = self
             .0
             .into_iter()
-            .map(|((source, name), tally)| (format!("{source}.{name}"), tally.total / f64::from(tally.slices)));
+            .map(|tally| (format!("{}.{}", tally.source, tally.name), tally.total / f64::from(tally.slices)));
         named.filter(|(_, mean)| mean.is_finite())
     }
 }

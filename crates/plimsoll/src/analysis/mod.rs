@@ -23,6 +23,7 @@ mod evidence;
 mod family;
 pub mod findings;
 mod finished;
+mod histogram;
 mod percentile;
 pub mod precision;
 pub mod progress;

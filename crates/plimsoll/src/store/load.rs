@@ -95,9 +95,8 @@ fn slices(connection: &Connection) -> rusqlite::Result<Vec<SliceBundle>> {
     )?;
     let rows = statement.query_map([], |row| Ok(bare(slice(row)?)))?;
     let mut bundles: Vec<SliceBundle> = rows.collect::<rusqlite::Result<_>>()?;
-    let places: BTreeMap<u64, usize> = (0..).zip(&bundles).map(|(place, bundle)| (bundle.slice.id, place)).collect();
-    histograms(connection, &places, &mut bundles)?;
-    evidence(connection, &places, &mut bundles)?;
+    histograms(connection, &mut bundles)?;
+    evidence(connection, &mut bundles)?;
     Ok(bundles)
 }
 
@@ -106,13 +105,13 @@ fn bare(slice: SliceRecord) -> SliceBundle {
 }
 
 fn slice(row: &Row<'_>) -> rusqlite::Result<SliceRecord> {
-    let phase: String = row.get(4)?;
+    let phase = row.get_ref(4)?.as_str()?;
     Ok(SliceRecord {
         id: number(row, 0)?,
         launch: number(row, 1)?,
         workload: row.get(2)?,
         point: row.get(3)?,
-        phase: known(schema::phase(&phase))?,
+        phase: known(schema::phase(phase))?,
         visit: row.get(5)?,
         position: row.get(6)?,
         started_at: row.get(7)?,
@@ -123,32 +122,60 @@ fn slice(row: &Row<'_>) -> rusqlite::Result<SliceRecord> {
     })
 }
 
-type Places = BTreeMap<u64, usize>;
+/// Finds the slices that rows belong to. Rows are in the order of the slices wherever the file was written by us, so the
+/// next one belongs to the same slice or to the one behind it.
+struct Places {
+    ids: Vec<u64>,
+    last: usize,
+}
 
-fn histograms(connection: &Connection, places: &Places, bundles: &mut [SliceBundle]) -> rusqlite::Result<()> {
+impl Places {
+    /// Of bundles in the order of their slices' numbers.
+    fn of(bundles: &[SliceBundle]) -> Self {
+        Self { ids: bundles.iter().map(|bundle| bundle.slice.id).collect(), last: 0 }
+    }
+
+    fn find(&mut self, id: u64) -> Option<usize> {
+        let near = [self.last, self.last + 1].into_iter().find(|place| self.ids.get(*place) == Some(&id));
+        self.last = near.or_else(|| self.ids.binary_search(&id).ok())?;
+        Some(self.last)
+    }
+}
+
+fn histograms(connection: &Connection, bundles: &mut [SliceBundle]) -> rusqlite::Result<()> {
+    let mut places = Places::of(bundles);
     let mut statement = connection.prepare("SELECT slice, name, v2 FROM histograms ORDER BY rowid")?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
-        if let Some(place) = places.get(&number(row, 0)?) {
-            bundles[*place].histograms.push(Histogram { name: row.get(1)?, v2: row.get(2)? });
+        if let Some(place) = places.find(number(row, 0)?) {
+            bundles[place].histograms.push(Histogram { name: row.get(1)?, v2: row.get(2)? });
         }
     }
     Ok(())
 }
 
-fn evidence(connection: &Connection, places: &Places, bundles: &mut [SliceBundle]) -> rusqlite::Result<()> {
+fn evidence(connection: &Connection, bundles: &mut [SliceBundle]) -> rusqlite::Result<()> {
+    let mut places = Places::of(bundles);
     let mut statement = connection.prepare(
         "SELECT scope_id, side, source, name, unit, value FROM evidence WHERE scope = 'slice' ORDER BY rowid",
     )?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
-        let Some(place) = places.get(&number(row, 0)?) else { continue };
-        let side: String = row.get(1)?;
-        let read = Evidence { source: row.get(2)?, name: row.get(3)?, unit: row.get(4)?, value: row.get(5)? };
-        let bundle = &mut bundles[*place];
-        if side == "host" { &mut bundle.evidence_host } else { &mut bundle.evidence_inside }.push(read);
+        let Some(place) = places.find(number(row, 0)?) else { continue };
+        let is_host = row.get_ref(1)?.as_str()? == "host";
+        // As many as the slice before has: growing step by step leaves most of the memory empty.
+        let likely = place.checked_sub(1).map_or(0, |before| side(&mut bundles[before], is_host).len());
+        let side = side(&mut bundles[place], is_host);
+        if side.is_empty() {
+            side.reserve_exact(likely);
+        }
+        side.push(Evidence { source: row.get(2)?, name: row.get(3)?, unit: row.get(4)?, value: row.get(5)? });
     }
     Ok(())
+}
+
+fn side(bundle: &mut SliceBundle, is_host: bool) -> &mut Vec<Evidence> {
+    if is_host { &mut bundle.evidence_host } else { &mut bundle.evidence_inside }
 }
 
 fn mishaps(connection: &Connection) -> rusqlite::Result<Vec<MishapRecord>> {

@@ -158,3 +158,29 @@ fn every_cause_and_reason_has_a_name_that_reads_back() {
         assert_eq!(schema::stop_reason(name).map(StopReason::name), Some(name));
     }
 }
+
+#[test]
+fn rows_in_another_order_and_of_unknown_slices_do_no_harm() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run.sqlite");
+    let mut record = record();
+    for id in [2, 5, 6] {
+        let mut bundle = record.slices[0].clone();
+        bundle.slice.id = id;
+        bundle.histograms[0].v2 = vec![id as u8];
+        bundle.evidence_host[0].value = id as f64;
+        bundle.evidence_inside.clear();
+        record.slices.push(bundle);
+    }
+    drop(write(&path, &record));
+    let backwards = "
+        CREATE TEMP TABLE turned AS SELECT * FROM evidence ORDER BY scope_id DESC, rowid;
+        DELETE FROM evidence;
+        INSERT INTO evidence VALUES ('slice', 3, 'host', 'test', 'steal', '1', 1.0);
+        INSERT INTO evidence SELECT * FROM turned;
+        CREATE TEMP TABLE turned_histograms AS SELECT * FROM histograms ORDER BY slice DESC, rowid;
+        DELETE FROM histograms;
+        INSERT INTO histograms SELECT * FROM turned_histograms;";
+    Connection::open(&path).unwrap().execute_batch(backwards).unwrap();
+    assert_eq!(load(&path).unwrap(), record);
+}
