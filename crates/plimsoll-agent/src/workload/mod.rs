@@ -13,6 +13,8 @@ mod disk_randread;
 mod kernel_syscall;
 mod mem_add;
 mod mem_copy;
+mod mem_latency;
+mod mem_random;
 mod mem_scale;
 mod mem_triad;
 mod null;
@@ -33,6 +35,8 @@ pub const WORKLOADS: &[&dyn Workload] = &[
     &mem_scale::SCALE,
     &mem_add::ADD,
     &mem_triad::TRIAD,
+    &mem_random::Random,
+    &mem_latency::Latency,
     &kernel_syscall::Syscall,
     &disk_randread::RandRead,
     &start_ready::Ready,
