@@ -22,7 +22,7 @@ const BYTES_MAX: u64 = 1 << 38;
 const CACHES: u64 = 4;
 /// No cache is believed to be larger, and for hosts that do not tell theirs it is no smaller.
 const CACHE_BYTES: (u64, u64) = (4 << 20, 1 << 33);
-/// Each working set is this many times the next smaller one.
+/// From a page on, each working set is this many times the one before, until the largest.
 const STEP: u64 = 4;
 /// Working sets up to this size stay close to the CPU, and a unit takes more loads of them.
 const CLOSE_BYTES: u64 = 1 << 20;
@@ -64,8 +64,8 @@ impl Workload for Latency {
         let needed = bytes.saturating_mul(2);
         if needed > room.memory_bytes {
             return Err(format!(
-                "mem.latency needs its working set of {} MiB (without `bytes` in the plan: four times the last-level cache, \
-                 rounded up to a power of two) in half of the memory, and the limit is {} MiB: set --memory to {} MiB or \
+                "mem.latency needs its working set of {} MiB (without `bytes` in the plan: four times the last-level \
+                 cache) in half of the memory, and the limit is {} MiB: set --memory to {} MiB or \
                  more, or `bytes` in the plan to {} or less",
                 mib(bytes),
                 mib(room.memory_bytes),
@@ -106,10 +106,10 @@ impl Workload for Latency {
     }
 }
 
-/// A power of two of at least four times the last-level cache.
+/// Four times the last-level cache, in whole huge pages.
 fn largest_bytes(room: &Room) -> u64 {
     let (least, most) = CACHE_BYTES;
-    (room.cache_bytes.clamp(least, most) * CACHES).next_power_of_two()
+    (room.cache_bytes.clamp(least, most) * CACHES).next_multiple_of(HUGE_PAGE_BYTES as u64)
 }
 
 fn working_set(parameters: &Parameters) -> Result<(u64, Pages), WorkloadError> {
@@ -226,7 +226,7 @@ mod tests {
         let shown = points.iter().map(|point| {
             format!("{}{}", point.integer("bytes", 0, u64::MAX).unwrap() >> 10, &point.text("pages").unwrap()[..1])
         });
-        let expected = "2621444 262144h 655364 65536h 163844 16384h 40964 4096h 10244 2564 644 164 44";
+        let expected = "1474564 147456h 655364 65536h 163844 16384h 40964 4096h 10244 2564 644 164 44";
         assert_eq!(shown.collect::<Vec<_>>().join(" "), expected);
         for point in &points {
             assert_eq!(Latency.size(&room(1 << 30), point).as_ref(), Ok(point));
@@ -241,10 +241,10 @@ mod tests {
 
     #[test]
     fn what_cannot_be_held_is_refused_with_advice_that_can_be_followed() {
-        let refusal = Latency.size(&room(511 << 20), &Parameters::default()).unwrap_err();
-        assert!(refusal.contains("set --memory to 512 MiB"), "{refusal}");
+        let refusal = Latency.size(&room(287 << 20), &Parameters::default()).unwrap_err();
+        assert!(refusal.contains("set --memory to 288 MiB"), "{refusal}");
         let largest: u64 = refusal.split(" to ").last().unwrap().split(' ').next().unwrap().parse().unwrap();
-        assert!(Latency.size(&room(511 << 20), &written(largest, "4k")).is_ok());
+        assert!(Latency.size(&room(287 << 20), &written(largest, "4k")).is_ok());
         let refused = |bytes, pages| Latency.size(&room(1 << 30), &written(bytes, pages)).unwrap_err();
         assert!(refused(1 << 20, "huge").contains("outside 2097152"));
         assert!(refused(5000, "4k").contains("no multiple of 64"));

@@ -7,7 +7,7 @@
 use plimsoll_protocol::Parameters;
 
 use super::region::Region;
-use super::team::{Member, Team, all_cpus_and_one};
+use super::team::{Member, THREADS_MAX, Team, all_cpus_and_one};
 use super::{
     About, MeasuredBy, Metric, MetricKind, ParameterAbout, Prepared, Recorder, Room, Scene, WarmUp, Workload,
     WorkloadError, mib,
@@ -19,8 +19,8 @@ const POLY: u64 = 7;
 const PERIOD: u64 = 1_317_624_576_693_539_401;
 const STREAMS: usize = 128;
 const WORD_BYTES: u64 = 8;
-/// Updates of each stream in one unit: 65 536 in all, a few milliseconds.
-const ROUNDS_PER_UNIT: u64 = 512;
+/// Updates of each stream in one unit: 32 768 in all, a few milliseconds.
+const ROUNDS_PER_UNIT: u64 = 256;
 /// Words whose content is computed a second time.
 const CHECKED_WORDS: usize = 1 << 14;
 /// Smallest table of a thread.
@@ -44,7 +44,11 @@ static ABOUT: About = About {
             meaning: "size of the table, a power of two; threads share it out in powers of two",
             range: Some((TABLE_BYTES_MIN, TABLE_BYTES_MAX)),
         },
-        ParameterAbout { name: "threads", meaning: "threads, each with its own table", range: Some((1, 4096)) },
+        ParameterAbout {
+            name: "threads",
+            meaning: "threads, each with its own table",
+            range: Some((1, THREADS_MAX as u64)),
+        },
     ],
     uses_disk: false,
     disk_bytes_per_work: None,
@@ -336,7 +340,7 @@ mod tests {
         let mut expected: Vec<u64> = (0..1 << 12).collect();
         for stream in 0..128 {
             let mut number = number_at((128 + stream) * (PERIOD / 384));
-            for _ in 0..1024 {
+            for _ in 0..512 {
                 number = following(number);
                 expected[number as usize % (1 << 12)] ^= number;
             }
@@ -381,7 +385,7 @@ mod tests {
             let mut prepared = Random.prepare(&parameters, &scene).unwrap();
             let report = run_slice(prepared.as_mut(), &mut Recorder::default(), &order).unwrap();
             let threads = parameters.integer("threads", 1, 5).unwrap();
-            assert_eq!(report.work, (report.units * threads * 65_536) as f64);
+            assert_eq!(report.work, (report.units * threads * 32_768) as f64);
             prepared.clean_up().unwrap();
         }
     }

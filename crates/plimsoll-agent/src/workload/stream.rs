@@ -10,7 +10,7 @@ use std::time::Instant;
 use plimsoll_protocol::Parameters;
 
 use super::region::Region;
-use super::team::{Member, Team, all_cpus_and_one};
+use super::team::{Member, THREADS_MAX, Team, all_cpus_and_one};
 use super::{
     About, MeasuredBy, Metric, MetricKind, ParameterAbout, Prepared, Recorder, Room, Scene, WarmUp, Workload,
     WorkloadError, mib,
@@ -64,7 +64,11 @@ pub(super) const fn about(name: &'static str, summary: &'static str) -> About {
         measured_by: MeasuredBy::Slices,
         parameters: &[
             ParameterAbout { name: "array_bytes", meaning: "size of each of the arrays", range: Some((4096, 1 << 40)) },
-            ParameterAbout { name: "threads", meaning: "threads that share a pass", range: Some((1, 4096)) },
+            ParameterAbout {
+                name: "threads",
+                meaning: "threads that share a pass",
+                range: Some((1, THREADS_MAX as u64)),
+            },
         ],
         uses_disk: false,
         disk_bytes_per_work: None,
@@ -98,7 +102,8 @@ impl Workload for Stream {
     fn size(&self, room: &Room, written: &Parameters) -> Result<Parameters, String> {
         let array_bytes = room.cache_bytes.min(CACHE_BYTES_MAX).saturating_mul(CACHES_PER_ARRAY).max(ARRAY_BYTES_MIN);
         let derived = Parameters::default().with("array_bytes", array_bytes.next_multiple_of(4096));
-        let parameters = self.about.merged(derived.with("threads", u64::from(room.cpus.clamp(1, 4096))), written)?;
+        let parameters =
+            self.about.merged(derived.with("threads", u64::from(room.cpus.clamp(1, THREADS_MAX))), written)?;
         let array_bytes = self.about.number(&parameters, "array_bytes").map_err(|error| error.to_string())?;
         let needed = array_bytes.saturating_mul(2 * self.arrays());
         if needed > room.memory_bytes {
@@ -313,7 +318,9 @@ mod tests {
         for number in [0, 1, u64::MAX] {
             let room = Room { cpus: number as u32, memory_bytes: number, cache_bytes: number, ..room(0) };
             for stream in KERNELS {
-                assert!(stream.size(&room, &Parameters::default()).is_ok() == (number == u64::MAX));
+                for point in stream.points(&room) {
+                    assert_eq!(stream.size(&room, &point).is_ok(), number == u64::MAX);
+                }
             }
         }
     }

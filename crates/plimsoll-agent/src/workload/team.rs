@@ -18,6 +18,9 @@ use super::{Room, WorkloadError};
 /// Looks at a signal before going to sleep: some microseconds to a tenth of a millisecond, by the CPU's pause.
 const LOOKS: u32 = 2000;
 
+/// The most threads that a plan may ask for.
+pub(super) const THREADS_MAX: u32 = 4096;
+
 /// What each thread of a team does with its own data.
 pub(super) trait Member: 'static {
     /// What all are told to do.
@@ -238,7 +241,7 @@ fn pin(cpu: Option<usize>) {
 
 /// The points of a workload on all CPUs and on one.
 pub(super) fn all_cpus_and_one(room: &Room) -> Vec<Parameters> {
-    let all = room.cpus.max(1);
+    let all = room.cpus.clamp(1, THREADS_MAX);
     let one = (all > 1).then_some(1);
     std::iter::once(all).chain(one).map(|threads| Parameters::default().with("threads", u64::from(threads))).collect()
 }
