@@ -68,7 +68,7 @@ impl<M: Member> Team<M> {
     /// Gives everyone the same task and waits for all; the sum of the work done.
     pub(super) fn all(&mut self, task: M::Task) -> Result<u64, WorkloadError> {
         self.others.order(Some(task));
-        let own = self.own.perform(task);
+        let own = caught(|| self.own.perform(task));
         self.others.signals.wait_for_all();
         Ok(self.others.signals.outcome()? + own?)
     }
@@ -114,7 +114,7 @@ fn serve<M: Member>(signals: &Signals<M::Task>, make: impl FnOnce() -> Result<M,
     }
 }
 
-/// A panic is an error like another: whoever waits for a thread must hear of it.
+/// A panic is an error like another: whoever waits for a thread must hear of it, and nobody leaves while others work.
 fn caught(perform: impl FnOnce() -> Result<u64, WorkloadError>) -> Result<u64, WorkloadError> {
     let panicked = |_| Err(WorkloadError::Wrong("a thread of the workload panicked".to_owned()));
     catch_unwind(AssertUnwindSafe(perform)).unwrap_or_else(panicked)
@@ -303,7 +303,9 @@ mod tests {
         let mut team = team(3);
         assert_eq!(team.all(Sum::Fail(0)).unwrap_err().to_string(), "0");
         assert_eq!(team.all(Sum::Fail(2)).unwrap_err().to_string(), "2");
-        assert!(team.all(Sum::Panic(1)).unwrap_err().to_string().contains("panicked"));
+        for index in 0..3 {
+            assert!(team.all(Sum::Panic(index)).unwrap_err().to_string().contains("panicked"));
+        }
         assert_eq!(team.all(Sum::Add(1)).unwrap(), 3);
     }
 
