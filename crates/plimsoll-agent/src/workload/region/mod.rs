@@ -77,7 +77,8 @@ fn check(
         (Pages::Huge, Err(error), _) => missing(format!("the kernel gives no transparent huge pages: {error}")),
         (Pages::Huge, _, Err(error)) => missing(format!("huge pages cannot be verified here: {SMAPS}: {error}")),
         (Pages::Huge, _, Ok(huge)) if huge < wanted_bytes => missing(format!(
-            "{} of {} MiB lie in huge pages: set /sys/kernel/mm/transparent_hugepage/enabled to `madvise`, or free memory",
+            "{} of {} MiB lie in huge pages by {SMAPS}: if the kernel can give them, set \
+             /sys/kernel/mm/transparent_hugepage/enabled to `madvise` or free memory",
             huge >> 20,
             mib(wanted_bytes),
         )),
