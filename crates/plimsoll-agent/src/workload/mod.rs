@@ -11,10 +11,18 @@ use plimsoll_protocol::{Cause, Parameter, ParameterError, Parameters};
 mod cpu_lzma;
 mod disk_randread;
 mod kernel_syscall;
+mod mem_add;
+mod mem_copy;
+mod mem_latency;
+mod mem_random;
+mod mem_scale;
 mod mem_triad;
 mod null;
 mod recorder;
+mod region;
 mod start_ready;
+mod stream;
+mod team;
 mod text;
 
 pub use recorder::Recorder;
@@ -23,7 +31,12 @@ pub use recorder::Recorder;
 pub const WORKLOADS: &[&dyn Workload] = &[
     &null::Null,
     &cpu_lzma::Lzma,
-    &mem_triad::Triad,
+    &mem_copy::COPY,
+    &mem_scale::SCALE,
+    &mem_add::ADD,
+    &mem_triad::TRIAD,
+    &mem_random::Random,
+    &mem_latency::Latency,
     &kernel_syscall::Syscall,
     &disk_randread::RandRead,
     &start_ready::Ready,

@@ -17,6 +17,8 @@ pub struct Recorder {
     pub histograms: Vec<(&'static str, Histogram<u64>)>,
     /// Counters of the workload's own.
     pub evidence: Vec<Evidence>,
+    /// What has been recorded of a latency in parts.
+    begun: Option<Duration>,
 }
 
 impl Recorder {
@@ -39,7 +41,7 @@ impl Recorder {
     pub fn with(names: &[&'static str]) -> Self {
         let empty = || Histogram::new_with_bounds(1, LATENCY_NS_MAX, 3).ok();
         let histograms = names.iter().filter_map(|name| Some((*name, empty()?))).collect();
-        Self { histograms, evidence: Vec::new() }
+        Self { histograms, evidence: Vec::new(), begun: None }
     }
 
     /// Records one latency; without a histogram of this name it is dropped.
@@ -47,6 +49,20 @@ impl Recorder {
         let nanoseconds = u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX);
         if let Some((_, histogram)) = self.histograms.iter_mut().find(|(known, _)| *known == name) {
             histogram.saturating_record(nanoseconds);
+        }
+    }
+
+    /// Records a latency that successive units make up together: the part of this `index`, of so many in all. It counts
+    /// when its last part comes, unless the recorder was reset since its first: then it began before the slice did.
+    pub fn record_part(&mut self, name: &str, part: Duration, index: usize, parts: usize) {
+        if index == 0 {
+            self.begun = Some(Duration::ZERO);
+        }
+        self.begun = self.begun.map(|sum| sum + part);
+        if index + 1 == parts
+            && let Some(whole) = self.begun.take()
+        {
+            self.record(name, whole);
         }
     }
 
@@ -69,6 +85,7 @@ impl Recorder {
             histogram.reset();
         }
         self.evidence.clear();
+        self.begun = None;
     }
 }
 
@@ -83,6 +100,23 @@ mod tests {
         recorder.record("other", Duration::from_secs(1));
         assert_eq!(recorder.histograms[0].1.len(), 1);
         assert!(recorder.histograms[0].1.max() >= LATENCY_NS_MAX);
+    }
+
+    #[test]
+    fn a_latency_in_parts_counts_only_if_all_of_them_came_since_the_reset() {
+        let mut recorder = Recorder::with(&["pass"]);
+        let part = |recorder: &mut Recorder, index| {
+            recorder.record_part("pass", Duration::from_millis(1 + index as u64), index, 3);
+        };
+        part(&mut recorder, 0);
+        part(&mut recorder, 1);
+        recorder.reset();
+        for index in [2, 0, 1, 2, 0, 1] {
+            part(&mut recorder, index);
+        }
+        let passes = &recorder.histograms[0].1;
+        assert_eq!(passes.len(), 1);
+        assert!(passes.max().abs_diff(6_000_000) < 6_000, "{}", passes.max());
     }
 
     #[test]

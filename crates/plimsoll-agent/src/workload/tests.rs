@@ -23,8 +23,14 @@ fn measured() -> impl Iterator<Item = &'static dyn Workload> {
 /// The workload's own sizes, made small.
 fn small(workload: &dyn Workload) -> Parameters {
     let mut parameters = workload.size(&ROOM, &Parameters::default()).unwrap();
-    for (name, value) in [("array_bytes", 1 << 20), ("input_bytes", 128 << 10), ("file_bytes", 2 << 20), ("calls", 500)]
-    {
+    for (name, value) in [
+        ("array_bytes", 1 << 20),
+        ("input_bytes", 128 << 10),
+        ("file_bytes", 2 << 20),
+        ("calls", 500),
+        ("table_bytes", 1 << 20),
+        ("bytes", 1 << 20),
+    ] {
         if parameters.0.contains_key(name) {
             parameters = parameters.with(name, value);
         }
@@ -141,7 +147,10 @@ fn unknown_parameters_and_values_out_of_range_are_errors_in_the_plan_and_in_the_
         let about = workload.about();
         let mut wrong = vec![small(workload).with("colour", 1)];
         for parameter in about.parameters {
-            let (low, high) = parameter.range.unwrap();
+            let Some((low, high)) = parameter.range else {
+                wrong.push(small(workload).with(parameter.name, 1));
+                continue;
+            };
             wrong.push(small(workload).with(parameter.name, high + 1));
             wrong.push(small(workload).with(parameter.name, "many"));
             if low > 0 {
