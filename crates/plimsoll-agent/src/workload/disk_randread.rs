@@ -254,8 +254,8 @@ mod tests {
         let scene = Scene { data_dir: Path::new("/nonexistent"), seed: 1 };
         let error = RandRead.prepare(&Parameters::default().with("file_bytes", 5000), &scene).err().unwrap();
         assert!(error.to_string().contains("not a multiple of 4096"), "{error}");
-        let room = Room { cpus: 1, memory_bytes: 0, disk_bytes: 100 << 20, files_bytes_max: 768 << 20, cache_bytes: 0 };
-        assert!(RandRead.size(&room, &Parameters::default()).unwrap_err().contains("128 MiB"));
+        let room = Room { cpus: 1, memory_bytes: 0, disk_bytes: 40 << 20, files_bytes_max: 768 << 20, cache_bytes: 0 };
+        assert!(RandRead.size(&room, &Parameters::default()).unwrap_err().contains("64 MiB"));
     }
 
     #[test]

@@ -23,12 +23,12 @@ pub(super) fn merged<'a>(slices: impl Iterator<Item = &'a SliceBundle>, name: &s
     sum.whole()
 }
 
-/// The percentile p (0 to 1), seconds; `None` where the histogram has too few samples for it.
+/// The percentile p (0 to 1), seconds; `None` where the histogram has too few samples for it. 0 and 1 are the least and
+/// the greatest that were seen, which says nothing of what was not: one sample is enough.
 pub(super) fn percentile_seconds(histogram: &Histogram<u64>, p: f64) -> Option<f64> {
-    let is_share = p > 0.0 && p < 1.0;
     // Rounded: 10 / (1 - 0.99) is a hair over 1000 in floating point.
-    let samples_min = (SAMPLES_BEYOND_MIN / (1.0 - p)).round();
-    if !is_share || (histogram.len() as f64) < samples_min {
+    let samples_min = if p == 0.0 || p == 1.0 { 1.0 } else { (SAMPLES_BEYOND_MIN / (1.0 - p)).round() };
+    if !(0.0..=1.0).contains(&p) || (histogram.len() as f64) < samples_min {
         return None;
     }
     Some(histogram.value_at_quantile(p) as f64 / NS_PER_S)
@@ -51,9 +51,17 @@ mod tests {
         let p99 = percentile_seconds(&uniform(1_000), 0.99).unwrap();
         assert!((p99 / 0.000_990 - 1.0).abs() < 0.002, "{p99}");
         assert!(percentile_seconds(&uniform(20), 0.5).is_some());
-        for p in [0.0, 1.0, -1.0, 2.0, f64::NAN] {
+        for p in [-1.0, 2.0, f64::NAN] {
             assert_eq!(percentile_seconds(&uniform(1_000), p), None);
         }
+    }
+
+    #[test]
+    fn the_extremes_need_one_sample() {
+        let extremes = |samples| [0.0, 1.0].map(|p| percentile_seconds(&uniform(samples), p));
+        assert_eq!(extremes(0), [None, None]);
+        let [least, greatest] = extremes(3).map(Option::unwrap);
+        assert!((least / 0.000_001 - 1.0).abs() < 0.002 && (greatest / 0.000_003 - 1.0).abs() < 0.002);
     }
 
     #[test]

@@ -24,12 +24,13 @@ use super::wishes::{Said, Wishes};
 use crate::environment::suggest;
 
 /// Every key of a plan file.
-const KEYS: [&str; 14] = [
+const KEYS: [&str; 15] = [
     "preset",
     "environments",
     "workloads",
     "blocks",
     "slices",
+    "points",
     "slice",
     "precision",
     "time",
@@ -76,6 +77,7 @@ impl FileReader<'_> {
                 "workloads" => wishes.workloads = self.words(value),
                 "blocks" => wishes.blocks = self.number(value),
                 "slices" => wishes.slices = self.number(value),
+                "points" => wishes.points = self.word(value),
                 "slice" => wishes.slice = self.word(value),
                 "precision" => wishes.precision = self.word(value),
                 "time" => wishes.time = self.word(value),

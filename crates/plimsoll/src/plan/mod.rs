@@ -55,6 +55,7 @@ pub struct Plan {
     preset: Option<String>,
     blocks: u32,
     slices: u32,
+    tested_only: bool,
     slice_min: Duration,
     precision: Option<f64>,
     time: Option<Duration>,
@@ -137,6 +138,7 @@ impl Checker<'_> {
             preset,
             blocks: self.blocks(&wishes, precision.is_some()),
             slices: self.number(wishes.slices.as_ref(), 1, SLICES_MAX).unwrap_or(3) as u32,
+            tested_only: self.tested_only(wishes.points.as_ref()),
             slice_min: self.slice_min(&wishes),
             precision,
             time: self.text(wishes.time.as_ref(), quantity::duration),
@@ -159,7 +161,7 @@ impl Checker<'_> {
         let whole = wishes.preset.is_some() || (wishes.environments.is_empty() && wishes.workloads.is_empty());
         let mut offered = preset.wishes();
         if !whole {
-            (offered.blocks, offered.slices) = (None, None);
+            (offered.blocks, offered.slices, offered.points) = (None, None, None);
         }
         (wishes.or(offered), whole.then(|| preset.name.to_owned()))
     }
@@ -227,6 +229,14 @@ impl Checker<'_> {
         let asked = wishes.blocks.as_ref().filter(|said| !precise || !said.at.starts_with("preset "));
         let default = if precise { PRECISION_BLOCKS_MAX } else { 5 };
         self.number(asked, 1, BLOCKS_MAX).unwrap_or(default) as u32
+    }
+
+    fn tested_only(&mut self, said: Option<&Said<String>>) -> bool {
+        let said_otherwise = said.filter(|said| !["all", "tested"].contains(&said.value.as_str()));
+        if let Some(said) = said_otherwise {
+            self.wrong(&said.at, format!("must be \"all\" or \"tested\"{}", suggest(&said.value, &["all", "tested"])));
+        }
+        said.is_some_and(|said| said.value == "tested")
     }
 
     fn slice_min(&mut self, wishes: &Wishes) -> Duration {

@@ -33,12 +33,21 @@ impl Point {
     }
 }
 
-/// The points of a workload in this room, each sized; the first is the one that is tested.
+/// The points of a workload in this room, each sized; the first is the one that is tested. Of those that the workload
+/// declares, perhaps no other is wanted.
 ///
 /// # Errors
 /// One line for each point that cannot be, and one for a sweep of too many.
-pub(super) fn points(workload: &dyn Workload, room: &Room, written: &Written) -> Result<Vec<Point>, Vec<String>> {
-    let declared = workload.points(room);
+pub(super) fn points(
+    workload: &dyn Workload,
+    room: &Room,
+    written: &Written,
+    tested_only: bool,
+) -> Result<Vec<Point>, Vec<String>> {
+    let mut declared = workload.points(room);
+    if tested_only {
+        declared.truncate(1);
+    }
     let is_axis = |name: &String| declared.iter().any(|point| point.0.contains_key(name));
     let (swept, fixed): (Vec<_>, Vec<_>) = written.iter().partition(|(name, values)| values.len() > 1 || is_axis(name));
     let fixed = fixed.into_iter().filter_map(|(name, values)| Some((name.clone(), values.first()?.clone()))).collect();
@@ -109,15 +118,22 @@ mod tests {
 
     fn json(written: &[(&str, &[Parameter])]) -> Result<Vec<String>, Vec<String>> {
         let written = written.iter().map(|(name, values)| ((*name).to_owned(), values.to_vec())).collect();
-        Ok(points(&Swept, &ROOM, &written)?.iter().filter_map(Point::json).collect())
+        Ok(points(&Swept, &ROOM, &written, false)?.iter().filter_map(Point::json).collect())
     }
 
     #[test]
     fn declared_points_stand_where_nothing_is_written() {
         let declared = [r#"{"pages":"4k","size":2}"#, r#"{"pages":"4k","size":1}"#, r#"{"pages":"huge","size":2}"#];
         assert_eq!(json(&[]).unwrap(), declared);
-        let all = points(&Swept, &ROOM, &Written::new()).unwrap();
+        let all = points(&Swept, &ROOM, &Written::new(), false).unwrap();
         assert_eq!(all[0].parameters, all[0].axes.clone().with("derived", 7));
+    }
+
+    #[test]
+    fn only_the_tested_point_may_be_wanted_and_what_is_written_stands() {
+        let tested = |written: &Written| points(&Swept, &ROOM, written, true).unwrap();
+        assert_eq!(tested(&Written::new()).iter().filter_map(Point::json).collect::<Vec<_>>(), [r#"{"pages":"4k","size":2}"#]);
+        assert_eq!(tested(&Written::from([("size".to_owned(), vec![5.into(), 6.into()])])).len(), 2);
     }
 
     #[test]
@@ -135,7 +151,7 @@ mod tests {
         let triad = find("mem.triad").unwrap();
         let written = |values: &[u64]| {
             let values: Vec<Parameter> = values.iter().map(|value| (*value).into()).collect();
-            points(triad, &ROOM, &Written::from([("array_bytes".to_owned(), values)])).unwrap()
+            points(triad, &ROOM, &Written::from([("array_bytes".to_owned(), values)]), false).unwrap()
         };
         assert!(written(&[8192]).iter().all(|point| !point.axes.0.contains_key("array_bytes")));
         assert!(written(&[8192]).iter().all(|point| point.parameters.integer("array_bytes", 0, 9999) == Ok(8192)));

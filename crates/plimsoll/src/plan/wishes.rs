@@ -33,6 +33,8 @@ pub struct Wishes {
     pub blocks: Option<Said<u64>>,
     /// Measured slices per launch and workload.
     pub slices: Option<Said<u64>>,
+    /// `all` points of a sweep, or only those that are `tested`.
+    pub points: Option<Said<String>>,
     /// Shortest slice, such as `200ms`.
     pub slice: Option<Said<String>>,
     /// Half-width at which to stop, such as `1%`.
@@ -67,6 +69,7 @@ impl Wishes {
             workloads: if self.workloads.is_empty() { other.workloads } else { self.workloads },
             blocks: self.blocks.or(other.blocks),
             slices: self.slices.or(other.slices),
+            points: self.points.or(other.points),
             slice: self.slice.or(other.slice),
             precision: self.precision.or(other.precision),
             time: self.time.or(other.time),

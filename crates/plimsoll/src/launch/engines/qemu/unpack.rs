@@ -42,7 +42,7 @@ pub(super) fn elf(bytes: &[u8]) -> io::Result<Vec<u8>> {
     if unpacked.starts_with(b"\x7fELF") { Ok(unpacked) } else { Err(wrong("no ELF file is packed in it")) }
 }
 
-fn wrong(what: impl ToString) -> io::Error {
+fn wrong(what: &(impl ToString + ?Sized)) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what.to_string())
 }
 
