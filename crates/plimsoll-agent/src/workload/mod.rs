@@ -15,7 +15,9 @@ mod mem_triad;
 mod null;
 mod recorder;
 mod start_ready;
+mod sys;
 mod text;
+mod words;
 
 pub use recorder::Recorder;
 
