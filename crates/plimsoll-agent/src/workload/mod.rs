@@ -10,6 +10,7 @@ use plimsoll_protocol::{Cause, Parameter, ParameterError, Parameters};
 
 mod cpu_lzma;
 mod disk_randread;
+mod kernel_switch;
 mod kernel_syscall;
 mod mem_triad;
 mod null;
@@ -27,6 +28,7 @@ pub const WORKLOADS: &[&dyn Workload] = &[
     &cpu_lzma::Lzma,
     &mem_triad::Triad,
     &kernel_syscall::Syscall,
+    &kernel_switch::Switch,
     &disk_randread::RandRead,
     &start_ready::Ready,
 ];
