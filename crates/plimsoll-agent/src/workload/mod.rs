@@ -10,6 +10,7 @@ use plimsoll_protocol::{Cause, Parameter, ParameterError, Parameters};
 
 mod cpu_lzma;
 mod disk_randread;
+mod kernel_fault;
 mod kernel_switch;
 mod kernel_syscall;
 mod mem_triad;
@@ -29,6 +30,7 @@ pub const WORKLOADS: &[&dyn Workload] = &[
     &mem_triad::Triad,
     &kernel_syscall::Syscall,
     &kernel_switch::Switch,
+    &kernel_fault::Fault,
     &disk_randread::RandRead,
     &start_ready::Ready,
 ];
