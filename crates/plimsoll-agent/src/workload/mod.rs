@@ -11,6 +11,7 @@ use plimsoll_protocol::{Cause, Parameter, ParameterError, Parameters};
 mod cpu_lzma;
 mod disk_randread;
 mod kernel_fault;
+mod kernel_fork;
 mod kernel_switch;
 mod kernel_syscall;
 mod mem_triad;
@@ -31,6 +32,7 @@ pub const WORKLOADS: &[&dyn Workload] = &[
     &kernel_syscall::Syscall,
     &kernel_switch::Switch,
     &kernel_fault::Fault,
+    &kernel_fork::Fork,
     &disk_randread::RandRead,
     &start_ready::Ready,
 ];
