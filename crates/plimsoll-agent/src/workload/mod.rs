@@ -14,6 +14,7 @@ mod kernel_fault;
 mod kernel_fork;
 mod kernel_switch;
 mod kernel_syscall;
+mod kernel_thread;
 mod mem_triad;
 mod null;
 mod recorder;
@@ -33,6 +34,7 @@ pub const WORKLOADS: &[&dyn Workload] = &[
     &kernel_switch::Switch,
     &kernel_fault::Fault,
     &kernel_fork::Fork,
+    &kernel_thread::Thread,
     &disk_randread::RandRead,
     &start_ready::Ready,
 ];
