@@ -12,6 +12,7 @@ mod cpu_lzma;
 mod disk_randread;
 mod kernel_fault;
 mod kernel_fork;
+mod kernel_signal;
 mod kernel_switch;
 mod kernel_syscall;
 mod kernel_thread;
@@ -35,6 +36,7 @@ pub const WORKLOADS: &[&dyn Workload] = &[
     &kernel_fault::Fault,
     &kernel_fork::Fork,
     &kernel_thread::Thread,
+    &kernel_signal::Signals,
     &disk_randread::RandRead,
     &start_ready::Ready,
 ];
