@@ -16,6 +16,7 @@ mod kernel_signal;
 mod kernel_switch;
 mod kernel_syscall;
 mod kernel_thread;
+mod kernel_timer;
 mod mem_triad;
 mod null;
 mod recorder;
@@ -37,6 +38,7 @@ pub const WORKLOADS: &[&dyn Workload] = &[
     &kernel_fork::Fork,
     &kernel_thread::Thread,
     &kernel_signal::Signals,
+    &kernel_timer::Timer,
     &disk_randread::RandRead,
     &start_ready::Ready,
 ];
