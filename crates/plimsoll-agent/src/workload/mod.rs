@@ -12,6 +12,7 @@ mod cpu_lzma;
 mod disk_randread;
 mod kernel_fault;
 mod kernel_fork;
+mod kernel_mmap;
 mod kernel_signal;
 mod kernel_switch;
 mod kernel_syscall;
@@ -39,6 +40,7 @@ pub const WORKLOADS: &[&dyn Workload] = &[
     &kernel_thread::Thread,
     &kernel_signal::Signals,
     &kernel_timer::Timer,
+    &kernel_mmap::Mmap,
     &disk_randread::RandRead,
     &start_ready::Ready,
 ];
