@@ -14,6 +14,7 @@ mod kernel_fault;
 mod kernel_fork;
 mod kernel_mmap;
 mod kernel_signal;
+mod kernel_stat;
 mod kernel_switch;
 mod kernel_syscall;
 mod kernel_thread;
@@ -41,6 +42,7 @@ pub const WORKLOADS: &[&dyn Workload] = &[
     &kernel_signal::Signals,
     &kernel_timer::Timer,
     &kernel_mmap::Mmap,
+    &kernel_stat::Stat,
     &disk_randread::RandRead,
     &start_ready::Ready,
 ];
