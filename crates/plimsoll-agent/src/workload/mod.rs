@@ -10,6 +10,7 @@ use plimsoll_protocol::{Cause, Parameter, ParameterError, Parameters};
 
 mod cpu_lzma;
 mod disk_randread;
+mod kernel_clock;
 mod kernel_fault;
 mod kernel_fork;
 mod kernel_mmap;
@@ -43,6 +44,7 @@ pub const WORKLOADS: &[&dyn Workload] = &[
     &kernel_timer::Timer,
     &kernel_mmap::Mmap,
     &kernel_stat::Stat,
+    &kernel_clock::Clock,
     &disk_randread::RandRead,
     &start_ready::Ready,
 ];
