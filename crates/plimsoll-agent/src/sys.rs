@@ -1,4 +1,4 @@
-//! The only unsafe code of this crate, behind safe functions.
+//! Unsafe code of the agent itself, behind safe functions; that of the workloads is in `workload/sys.rs`.
 #![allow(unsafe_code, reason = "system calls for which nix has no safe wrapper; each says why it is sound")]
 
 use std::path::Path;

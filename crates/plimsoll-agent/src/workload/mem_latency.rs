@@ -7,6 +7,7 @@
 use plimsoll_protocol::{ParameterError, Parameters};
 
 use super::region::{HUGE_PAGE_BYTES, Pages, Region};
+use super::words::{Words, chosen};
 use super::{
     About, MeasuredBy, Metric, MetricKind, ParameterAbout, Prepared, Recorder, Room, Scene, WarmUp, Workload,
     WorkloadError, mib,
@@ -28,6 +29,8 @@ const STEP: u64 = 4;
 const CLOSE_BYTES: u64 = 1 << 20;
 const LOADS_CLOSE: u64 = 1 << 18;
 const LOADS_FAR: u64 = 1 << 15;
+
+const PAGES: &Words<Pages> = &[("4k", Pages::Small), ("huge", Pages::Huge)];
 
 /// The workload `mem.latency`.
 #[derive(Debug)]
@@ -114,13 +117,7 @@ fn largest_bytes(room: &Room) -> u64 {
 
 fn working_set(parameters: &Parameters) -> Result<(u64, Pages), WorkloadError> {
     let bytes = ABOUT.number(parameters, "bytes")?;
-    let pages = match parameters.text("pages")? {
-        "4k" => Pages::Small,
-        "huge" => Pages::Huge,
-        other => {
-            return Err(WorkloadError::Wrong(format!("mem.latency: `pages` is {other} and can be `4k` or `huge`")));
-        }
-    };
+    let pages = chosen(parameters, "pages", PAGES)?;
     if bytes % LINE_BYTES > 0 {
         return Err(WorkloadError::Wrong(format!(
             "mem.latency: `bytes` is {bytes}, which is no multiple of {LINE_BYTES}"

@@ -10,7 +10,16 @@ use plimsoll_protocol::{Cause, Parameter, ParameterError, Parameters};
 
 mod cpu_lzma;
 mod disk_randread;
+mod kernel_clock;
+mod kernel_fault;
+mod kernel_fork;
+mod kernel_mmap;
+mod kernel_signal;
+mod kernel_stat;
+mod kernel_switch;
 mod kernel_syscall;
+mod kernel_thread;
+mod kernel_timer;
 mod mem_add;
 mod mem_copy;
 mod mem_latency;
@@ -22,8 +31,10 @@ mod recorder;
 mod region;
 mod start_ready;
 mod stream;
+mod sys;
 mod team;
 mod text;
+mod words;
 
 pub use recorder::Recorder;
 
@@ -38,6 +49,15 @@ pub const WORKLOADS: &[&dyn Workload] = &[
     &mem_random::Random,
     &mem_latency::Latency,
     &kernel_syscall::Syscall,
+    &kernel_switch::Switch,
+    &kernel_fault::Fault,
+    &kernel_fork::Fork,
+    &kernel_thread::Thread,
+    &kernel_signal::Signals,
+    &kernel_timer::Timer,
+    &kernel_mmap::Mmap,
+    &kernel_stat::Stat,
+    &kernel_clock::Clock,
     &disk_randread::RandRead,
     &start_ready::Ready,
 ];

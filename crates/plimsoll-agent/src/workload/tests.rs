@@ -1,6 +1,7 @@
 //! What holds for every workload in the table, with each really prepared, measured and cleaned up at a small size.
 
 use std::collections::BTreeSet;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use plimsoll_protocol::SliceOrder;
 
@@ -10,8 +11,20 @@ use crate::slice::run_slice;
 const ROOM: Room =
     Room { cpus: 2, memory_bytes: 4 << 30, disk_bytes: 1 << 30, files_bytes_max: 768 << 20, cache_bytes: 32 << 20 };
 
+/// One test at a time that forks, starts programs or catches signals: a process that another test forks would hold the
+/// file of a program open for writing while it is started, and a signal has one handler.
+pub(super) fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// For workloads that keep no files.
+pub(super) fn scene() -> Scene<'static> {
+    Scene { data_dir: Path::new("/nonexistent"), seed: 7 }
+}
+
 /// A directory on the disk that holds what was built: /tmp may be memory.
-fn folder() -> tempfile::TempDir {
+pub(super) fn folder() -> tempfile::TempDir {
     let built = std::env::current_exe().unwrap();
     tempfile::tempdir_in(built.parent().unwrap()).unwrap()
 }
@@ -20,49 +33,75 @@ fn measured() -> impl Iterator<Item = &'static dyn Workload> {
     WORKLOADS.iter().copied().filter(|workload| workload.about().measured_by == MeasuredBy::Slices)
 }
 
-/// The workload's own sizes, made small.
-fn small(workload: &dyn Workload) -> Parameters {
-    let mut parameters = workload.size(&ROOM, &Parameters::default()).unwrap();
-    for (name, value) in [
+/// Every workload that is measured in slices, at each of its points.
+fn points() -> impl Iterator<Item = (&'static dyn Workload, Parameters)> {
+    measured().flat_map(|workload| workload.points(&ROOM).into_iter().map(move |point| (workload, point)))
+}
+
+/// The workload's own sizes at a point, made small.
+fn small(workload: &dyn Workload, point: &Parameters) -> Parameters {
+    const SMALL: [(&str, u64); 15] = [
         ("array_bytes", 1 << 20),
         ("input_bytes", 128 << 10),
         ("file_bytes", 2 << 20),
         ("calls", 500),
         ("table_bytes", 1 << 20),
-        ("bytes", 1 << 20),
-    ] {
-        if parameters.0.contains_key(name) {
+        ("bytes", 4 << 20),
+        ("round_trips", 50),
+        ("region_bytes", 4 << 20),
+        ("processes", 2),
+        ("threads", 2),
+        ("signals", 50),
+        ("sleeps", 1),
+        ("pairs", 50),
+        ("lookups", 50),
+        ("reads", 500),
+    ];
+    let mut parameters = workload.size(&ROOM, point).unwrap();
+    for (name, value) in SMALL {
+        // What a point says stays, unless it is large.
+        let said = parameters.integer(name, 0, u64::MAX).unwrap_or(0);
+        if parameters.0.contains_key(name) && !(point.0.contains_key(name) && said < value) {
             parameters = parameters.with(name, value);
         }
     }
     parameters
 }
 
-/// `None`, with a printed reason, where that disk has no direct reads.
+/// `None`, with a printed reason, where that disk has no direct reads or this machine lacks what the point needs.
 #[allow(clippy::print_stderr, reason = "a test that is skipped says why")]
-fn prepared(workload: &dyn Workload, folder: &Path) -> Option<Box<dyn Prepared>> {
+fn prepared(workload: &dyn Workload, point: &Parameters, folder: &Path) -> Option<Box<dyn Prepared>> {
     let scene = Scene { data_dir: folder, seed: 7 };
-    match workload.prepare(&small(workload), &scene) {
+    let name = workload.about().name;
+    match workload.prepare(&small(workload, point), &scene) {
         Err(WorkloadError::Wrong(message)) if message.contains("refuses O_DIRECT") => {
             let required = std::env::var("PLIMSOLL_REQUIRE").unwrap_or_default();
             assert!(!required.split(',').any(|name| name == "o_direct"), "{message}");
             eprintln!("skipped: {message}");
             None
         }
-        prepared => Some(prepared.unwrap()),
+        Err(WorkloadError::Missing(message)) => {
+            eprintln!("skipped: {name} at {point:?}: {message}");
+            assert_eq!(folder.read_dir().unwrap().count(), 0, "{name} left something");
+            None
+        }
+        Err(error) => panic!("{name} at {point:?}: {error}"),
+        Ok(prepared) => Some(prepared),
     }
 }
 
 #[test]
-fn every_workload_is_measured_verified_and_cleaned_up() {
+fn every_workload_is_measured_verified_and_cleaned_up_at_every_point() {
+    let _alone = alone();
     let order = SliceOrder { lead_in_ns: 2_000_000, slice_ns_min: 20_000_000 };
-    for workload in measured() {
+    for (workload, point) in points() {
         let about = workload.about();
         let folder = folder();
-        let Some(mut prepared) = prepared(workload, folder.path()) else { continue };
+        let Some(mut prepared) = prepared(workload, &point, folder.path()) else { continue };
         let mut recorder = Recorder::new(about);
         for _ in 0..2 {
-            let report = run_slice(prepared.as_mut(), &mut recorder, &order).unwrap();
+            let report = run_slice(prepared.as_mut(), &mut recorder, &order);
+            let report = report.unwrap_or_else(|error| panic!("{} at {point:?}: {error}", about.name));
             assert!(report.seconds >= 0.020 && report.units >= 1, "{}: {report:?}", about.name);
             let per_unit = report.work / report.units as f64;
             assert!(per_unit >= 1.0 && per_unit.fract() == 0.0, "{}: {per_unit} per unit", about.name);
@@ -70,14 +109,16 @@ fn every_workload_is_measured_verified_and_cleaned_up() {
         assert_eq!(folder.path().read_dir().unwrap().count(), usize::from(about.uses_disk), "{}", about.name);
         prepared.clean_up().unwrap();
         assert_eq!(folder.path().read_dir().unwrap().count(), 0, "{} left something", about.name);
+        prepared.clean_up().unwrap();
     }
 }
 
 #[test]
 fn a_workload_that_is_dropped_leaves_nothing_either() {
-    for workload in measured() {
+    let _alone = alone();
+    for (workload, point) in points() {
         let folder = folder();
-        drop(prepared(workload, folder.path()));
+        drop(prepared(workload, &point, folder.path()));
         assert_eq!(folder.path().read_dir().unwrap().count(), 0, "{} left something", workload.about().name);
     }
 }
@@ -86,7 +127,7 @@ fn a_workload_that_is_dropped_leaves_nothing_either() {
 fn direct_reads_are_recorded_each_and_stated_and_a_changed_block_is_found() {
     let folder = folder();
     let workload = find("disk.randread").unwrap();
-    let Some(mut prepared) = prepared(workload, folder.path()) else { return };
+    let Some(mut prepared) = prepared(workload, &Parameters::default(), folder.path()) else { return };
     let mut recorder = Recorder::new(workload.about());
     let order = SliceOrder { lead_in_ns: 0, slice_ns_min: 0 };
     let report = run_slice(prepared.as_mut(), &mut recorder, &order).unwrap();
@@ -132,10 +173,30 @@ fn every_workload_has_one_headline_and_known_units() {
 fn sizes_name_exactly_the_declared_parameters_and_lie_within_their_ranges() {
     for workload in WORKLOADS {
         let about = workload.about();
-        let parameters = workload.size(&ROOM, &Parameters::default()).unwrap();
-        let declared: BTreeSet<_> = about.parameters.iter().map(|parameter| parameter.name).collect();
-        assert_eq!(parameters.0.keys().map(String::as_str).collect::<BTreeSet<_>>(), declared, "{}", about.name);
-        assert_eq!(check_parameters(about, &parameters), Vec::<String>::new());
+        let points = workload.points(&ROOM);
+        assert!(!points.is_empty(), "{}", about.name);
+        for point in [Parameters::default()].iter().chain(&points) {
+            let parameters = workload.size(&ROOM, point).unwrap();
+            let declared: BTreeSet<_> = about.parameters.iter().map(|parameter| parameter.name).collect();
+            assert_eq!(parameters.0.keys().map(String::as_str).collect::<BTreeSet<_>>(), declared, "{}", about.name);
+            assert_eq!(check_parameters(about, &parameters), Vec::<String>::new());
+            assert!(point.0.iter().all(|(name, value)| parameters.0.get(name) == Some(value)), "{point:?}");
+        }
+        assert_eq!(workload.size(&ROOM, &points[0]), workload.size(&ROOM, &Parameters::default()), "{}", about.name);
+    }
+}
+
+#[test]
+fn words_that_a_workload_does_not_know_are_errors_in_the_plan_and_in_the_agent() {
+    for workload in measured() {
+        let about = workload.about();
+        for parameter in about.parameters.iter().filter(|parameter| parameter.range.is_none()) {
+            let wrong = small(workload, &Parameters::default()).with(parameter.name, "unheard-of");
+            let (planned, refused) = (workload.size(&ROOM, &wrong), workload.prepare(&wrong, &scene()));
+            for error in [planned.unwrap_err(), refused.err().unwrap().to_string()] {
+                assert!(error.contains("`unheard-of`") && error.contains("it can be"), "{}: {error}", about.name);
+            }
+        }
     }
 }
 
@@ -145,16 +206,17 @@ fn unknown_parameters_and_values_out_of_range_are_errors_in_the_plan_and_in_the_
     let scene = Scene { data_dir: folder.path(), seed: 1 };
     for workload in measured() {
         let about = workload.about();
-        let mut wrong = vec![small(workload).with("colour", 1)];
+        let small = || small(workload, &Parameters::default());
+        let mut wrong = vec![small().with("colour", 1)];
         for parameter in about.parameters {
             let Some((low, high)) = parameter.range else {
-                wrong.push(small(workload).with(parameter.name, 1));
+                wrong.push(small().with(parameter.name, 1));
                 continue;
             };
-            wrong.push(small(workload).with(parameter.name, high + 1));
-            wrong.push(small(workload).with(parameter.name, "many"));
+            wrong.push(small().with(parameter.name, high + 1));
+            wrong.push(small().with(parameter.name, "many"));
             if low > 0 {
-                wrong.push(small(workload).with(parameter.name, low - 1));
+                wrong.push(small().with(parameter.name, low - 1));
             }
         }
         for parameters in wrong {
@@ -162,7 +224,7 @@ fn unknown_parameters_and_values_out_of_range_are_errors_in_the_plan_and_in_the_
             assert!(workload.prepare(&parameters, &scene).is_err(), "{} with {parameters:?}", about.name);
         }
         if let Some(parameter) = about.parameters.first() {
-            let mut parameters = small(workload);
+            let mut parameters = small();
             parameters.0.remove(parameter.name);
             assert_eq!(check_parameters(about, &parameters), Vec::<String>::new(), "a plan need not set everything");
             let error = workload.prepare(&parameters, &scene).err().unwrap();
