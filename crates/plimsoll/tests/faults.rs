@@ -444,7 +444,14 @@ fn an_environment_that_is_not_what_was_asked_for_is_spoiled_and_not_measured() {
 
 /// The environments and workloads of a whole comparison.
 const EVERY_ENVIRONMENT: [&str; 8] = ["native", "sandbox", "docker", "runc", "crun", "gvisor", "qemu", "qemu/sandbox"];
-const EVERY_FAMILY: &str = "cpu,mem,kernel,disk,start";
+/// Every workload at the point that is tested, in slices that are as short as a test can be.
+const EVERY_WORKLOAD: &str = r#"
+workloads = ["cpu", "mem", "kernel", "disk", "start"]
+points = "tested"
+blocks = 1
+slices = 2
+slice = "50ms"
+"#;
 
 #[test]
 fn every_environment_gives_a_value_of_every_workload_in_random_interleaved_order() {
@@ -455,7 +462,8 @@ fn every_environment_gives_a_value_of_every_workload_in_random_interleaved_order
     let links_before = links();
     let desk = Desk::new();
     let mut arguments: Vec<&str> = EVERY_ENVIRONMENT.iter().flat_map(|environment| ["-e", environment]).collect();
-    arguments.extend(["-w", EVERY_FAMILY, "--blocks", "1", "--format", "json"]);
+    fs::write(desk.folder.path().join("run.toml"), EVERY_WORKLOAD).unwrap();
+    arguments.extend(["run.toml", "--format", "json"]);
     let output = desk.run(&arguments);
     let record = desk.record();
     assert_eq!(output.status.code(), Some(0), "{}{:#?}", text(&output.stderr), record.mishaps);

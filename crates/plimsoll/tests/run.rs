@@ -28,7 +28,7 @@ fn a_run_measures_reports_and_leaves_nothing_behind() {
         "-e",
         "sandbox",
         "-w",
-        "null,cpu,kernel,disk,start",
+        "null,cpu.lzma,kernel.syscall,disk,start",
         "--blocks",
         "2",
         "--format",
@@ -127,7 +127,8 @@ fn ctrl_c_keeps_every_finished_slice_and_leaves_a_clean_host() {
         return;
     }
     let desk = Desk::new();
-    let live = desk.run_until(&["-e", "sandbox", "-w", "null,kernel", "--blocks", "50"], "block 2/50: measuring");
+    let live =
+        desk.run_until(&["-e", "sandbox", "-w", "null,kernel.syscall", "--blocks", "50"], "block 2/50: measuring");
     live.signal(Signal::SIGINT);
     let (code, rest) = live.end();
     assert_eq!(code, Some(130), "{rest}");

@@ -132,7 +132,10 @@ mod tests {
     #[test]
     fn only_the_tested_point_may_be_wanted_and_what_is_written_stands() {
         let tested = |written: &Written| points(&Swept, &ROOM, written, true).unwrap();
-        assert_eq!(tested(&Written::new()).iter().filter_map(Point::json).collect::<Vec<_>>(), [r#"{"pages":"4k","size":2}"#]);
+        assert_eq!(
+            tested(&Written::new()).iter().filter_map(Point::json).collect::<Vec<_>>(),
+            [r#"{"pages":"4k","size":2}"#]
+        );
         assert_eq!(tested(&Written::from([("size".to_owned(), vec![5.into(), 6.into()])])).len(), 2);
     }
 

@@ -42,8 +42,8 @@ pub(super) fn elf(bytes: &[u8]) -> io::Result<Vec<u8>> {
     if unpacked.starts_with(b"\x7fELF") { Ok(unpacked) } else { Err(wrong("no ELF file is packed in it")) }
 }
 
-fn wrong(what: &(impl ToString + ?Sized)) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, what.to_string())
+fn wrong(what: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, what)
 }
 
 fn all(packed: impl Read) -> io::Result<Vec<u8>> {
