@@ -7,11 +7,12 @@ use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
 
 use super::bars::{Bars, Shared, write_line};
+use super::page::with_point;
 use super::units;
 use super::words::clean;
 use crate::clock::RunClock;
 use crate::rounds::{Event, Listener};
-use crate::sample::{Arm, Failure, MishapRecord, Phase, PlanRecord, StopReason, WorkloadRecord};
+use crate::sample::{Arm, Cause, Failure, MishapRecord, Phase, PlanRecord, StopReason, WorkloadRecord};
 
 /// Who knows the costs so far, one finished line each; asked once after every block.
 pub trait Current {
@@ -82,11 +83,17 @@ impl Live {
     }
 
     fn mishap(&mut self, mishap: &MishapRecord) -> io::Result<()> {
-        self.mishaps += 1;
+        let is_missing = mishap.cause == Cause::Missing;
+        self.mishaps += u32::from(!is_missing);
         let mut what: Vec<String> = mishap.arm.iter().map(|arm| self.name(arm)).collect();
-        what.extend(mishap.workload.iter().map(|workload| clean(workload)));
+        let point = mishap.point.as_deref().and_then(|point| serde_json::from_str(point).ok());
+        what.extend(mishap.workload.iter().map(|workload| with_point(workload, point.as_ref())));
         let what = if what.is_empty() { "the run".to_owned() } else { what.join(", ") };
-        let line = format!("mishap: {what}: {}: {}", mishap.cause.name(), clean(&mishap.message));
+        let message = clean(&mishap.message);
+        let line = match is_missing {
+            true => format!("missing: {what}: {message}"),
+            false => format!("mishap: {what}: {}: {message}", mishap.cause.name()),
+        };
         self.keep(&line)
     }
 

@@ -14,6 +14,7 @@ mod html;
 mod json;
 pub mod live;
 mod markdown;
+mod missing;
 mod page;
 mod paper;
 mod plan_text;

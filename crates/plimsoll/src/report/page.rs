@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::counted::Counted;
 use super::words::{self, Tone, clean};
+use super::missing::{self, is_missing};
 use super::{advice, units};
 use crate::analysis::Findings;
 use crate::analysis::findings::{Comparison, EnvironmentFindings};
@@ -296,7 +297,7 @@ fn control_row(cell: &Comparison, about: &About<'_>) -> Row {
 }
 
 fn mishaps(findings: &Findings) -> Vec<Mishap> {
-    findings.mishaps.iter().map(mishap).collect()
+    findings.mishaps.iter().filter(|mishap| !is_missing(mishap)).map(mishap).collect()
 }
 
 fn mishap(mishap: &crate::analysis::findings::MishapFindings) -> Mishap {
@@ -311,7 +312,7 @@ fn mishap(mishap: &crate::analysis::findings::MishapFindings) -> Mishap {
 }
 
 fn unusable(findings: &Findings) -> Vec<String> {
-    findings.unusable.iter().map(unusable_line).collect()
+    findings.unusable.iter().map(unusable_line).chain(missing::lines(findings)).collect()
 }
 
 /// An environment that cannot run, why, and what helps.
