@@ -11,7 +11,7 @@ use nix::sys::resource::{UsageWho, getrusage};
 use nix::unistd::{SysconfVar, sysconf};
 use plimsoll_protocol::Parameters;
 
-use super::sys::Region;
+use super::sys::Mapping;
 use super::words::{Words, chosen, points};
 use super::{
     About, MeasuredBy, Metric, MetricKind, ParameterAbout, Prepared, Recorder, Room, Scene, WarmUp, Workload,
@@ -139,7 +139,7 @@ struct Faults {
     page_bytes: NonZeroUsize,
     count: u64,
     /// `None` after clean-up.
-    region: Option<Region>,
+    region: Option<Mapping>,
     /// What the last unit has written; never 0, which is what a page holds that nobody touched.
     value: u8,
     /// Whether this kernel counts faults: gVisor does not.
@@ -151,7 +151,7 @@ impl Faults {
     fn new(pages: Pages, bytes: NonZeroUsize) -> Result<Self, WorkloadError> {
         let no_memory = |error| WorkloadError::system("mapping the memory of kernel.fault", error);
         let page_bytes = pages.bytes();
-        let mut region = Region::map_aligned(bytes, page_bytes).map_err(no_memory)?;
+        let mut region = Mapping::map_aligned(bytes, page_bytes).map_err(no_memory)?;
         match (pages, region.want_huge_pages(pages == Pages::Huge)) {
             // Where nobody knows of huge pages, all are small.
             (_, Ok(())) | (Pages::Small, Err(Errno::EINVAL)) => {}
@@ -164,7 +164,7 @@ impl Faults {
         Ok(Self { pages, page_bytes, count, region: Some(region), value: 0, counted: true, before: 0 })
     }
 
-    fn region(&mut self) -> Result<&mut Region, WorkloadError> {
+    fn region(&mut self) -> Result<&mut Mapping, WorkloadError> {
         self.region.as_mut().ok_or_else(|| WorkloadError::Wrong("kernel.fault is cleaned up already".to_owned()))
     }
 

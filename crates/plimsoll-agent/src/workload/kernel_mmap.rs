@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use nix::errno::Errno;
 use plimsoll_protocol::Parameters;
 
-use super::sys::{Region, is_mapped};
+use super::sys::{Mapping, is_mapped};
 use super::{
     About, MeasuredBy, Metric, MetricKind, ParameterAbout, Prepared, Recorder, Room, Scene, WarmUp, Workload,
     WorkloadError,
@@ -49,7 +49,7 @@ impl Workload for Mmap {
     fn prepare(&self, parameters: &Parameters, _scene: &Scene<'_>) -> Result<Box<dyn Prepared>, WorkloadError> {
         ABOUT.accept(parameters)?;
         let pairs = ABOUT.number(parameters, "pairs")?;
-        let mut prepared = Pairs { pairs, unmap: Region::unmap };
+        let mut prepared = Pairs { pairs, unmap: Mapping::unmap };
         prepared.verify()?;
         Ok(Box::new(prepared))
     }
@@ -57,13 +57,13 @@ impl Workload for Mmap {
 
 struct Pairs {
     pairs: u64,
-    unmap: fn(Region) -> nix::Result<()>,
+    unmap: fn(Mapping) -> nix::Result<()>,
 }
 
 impl Pairs {
     #[inline]
     fn pair(&self) -> Result<usize, WorkloadError> {
-        let region = Region::map(MAP_BYTES).map_err(|error| refused("mapping", error))?;
+        let region = Mapping::map(MAP_BYTES).map_err(|error| refused("mapping", error))?;
         let address = region.address();
         (self.unmap)(region).map_err(|error| refused("unmapping", error))?;
         Ok(address)
@@ -84,7 +84,7 @@ impl Prepared for Pairs {
 
     /// What the calls of a unit give is memory that can be used, and what they take is gone.
     fn verify(&mut self) -> Result<(), WorkloadError> {
-        let mut region = Region::map(MAP_BYTES).map_err(|error| refused("mapping", error))?;
+        let mut region = Mapping::map(MAP_BYTES).map_err(|error| refused("mapping", error))?;
         region.touch(PAGE_BYTES, 1);
         if !region.holds(PAGE_BYTES, 1) {
             return Err(WorkloadError::Wrong("the memory of kernel.mmap does not hold what is written".to_owned()));
@@ -106,7 +106,7 @@ mod tests {
 
     #[test]
     fn memory_that_stays_mapped_or_is_refused_is_an_error() {
-        let mut pairs = Pairs { pairs: 10, unmap: Region::unmap };
+        let mut pairs = Pairs { pairs: 10, unmap: Mapping::unmap };
         assert_eq!(pairs.unit(&mut Recorder::default()).unwrap(), 10.0);
         pairs.verify().unwrap();
         pairs.unmap = |region| {

@@ -26,12 +26,12 @@ pub(super) fn personality_queried() -> i64 {
 
 /// Anonymous private memory, all of it this value's own; unmapped when this goes.
 #[derive(Debug)]
-pub(super) struct Region {
+pub(super) struct Mapping {
     start: NonNull<c_void>,
     bytes: NonZeroUsize,
 }
 
-impl Region {
+impl Mapping {
     /// Maps so many bytes and touches none.
     #[inline]
     pub(super) fn map(bytes: NonZeroUsize) -> nix::Result<Self> {
@@ -102,7 +102,7 @@ impl Region {
     }
 }
 
-impl Drop for Region {
+impl Drop for Mapping {
     fn drop(&mut self) {
         // SAFETY: as in `unmap`.
         let _ = unsafe { munmap(self.start, self.bytes.get()) };
@@ -271,7 +271,7 @@ mod tests {
 
     #[test]
     fn a_region_is_aligned_and_writable_to_its_end_and_zeros_when_given_back() {
-        let mut region = Region::map_aligned(HUGE, HUGE).unwrap();
+        let mut region = Mapping::map_aligned(HUGE, HUGE).unwrap();
         assert_eq!(region.address() % HUGE, 0);
         assert!(is_mapped(region.address() + HUGE.get() - PAGE.get()).unwrap());
         region.touch(PAGE, 7);
