@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 
 use super::counted::Counted;
-use super::words::{self, Tone, clean};
 use super::missing::{self, is_missing};
+use super::words::{self, Tone, clean};
 use super::{advice, units};
 use crate::analysis::Findings;
 use crate::analysis::findings::{Comparison, EnvironmentFindings};
