@@ -90,7 +90,7 @@ pub(crate) fn run_inside(arguments: &[String]) -> Result<()> {
         path.with_context(|| format!("{variable} is not set: this task is started by `cargo xtask test`"))
     };
     let (skips, finished) = (file(SKIPS)?, file(FINISHED)?);
-    let mut command = tools::cargo(&["test"]);
+    let mut command = tools::cargo(&["test", "--no-fail-fast"]);
     if !names_a_package(arguments) {
         command.arg("--workspace");
     }

@@ -218,10 +218,10 @@ fn the_default_memory_holds_every_workload_on_hosts_with_many_cpus() {
 #[test]
 fn what_is_named_without_a_preset_has_the_default_blocks_and_slices() {
     let named = check(Wishes { environments: said(&["sandbox"]), ..Wishes::default() }).unwrap();
-    assert_eq!((named.blocks, named.slices), (5, 3));
+    assert_eq!((named.blocks, named.slices, named.tested_only), (5, 3, false));
     let preset = Some(Said::new("standard".to_owned(), "--preset"));
     let both = check(Wishes { preset, environments: said(&["sandbox"]), ..Wishes::default() }).unwrap();
-    assert_eq!((both.blocks, both.slices), (10, 4));
+    assert_eq!((both.blocks, both.slices, both.tested_only), (10, 3, true));
 }
 
 #[test]
