@@ -80,7 +80,8 @@ fn a_parked_container_makes_no_progress_and_a_resumed_one_finishes() {
     let mut layer = ground.open("docker");
     let mut vessel = layer.launch(&ground.order(1, 256)).unwrap();
     hello(&mut *vessel);
-    assert_eq!(prepare(vessel.wire(), "kernel.syscall", Parameters::default().with("calls", 10_000)), Reply::Prepared);
+    let calls = Parameters::default().with("call", "getppid").with("calls", 10_000);
+    assert_eq!(prepare(vessel.wire(), "kernel.syscall", calls), Reply::Prepared);
     let slice = SliceOrder { lead_in_ns: 0, slice_ns_min: 500_000_000 };
     write_frame(vessel.wire(), &Request::Slice(slice)).unwrap();
     vessel.park().unwrap();
