@@ -5,6 +5,7 @@
 
 mod analysis;
 mod launch;
+mod reference;
 
 use std::time::Instant;
 
@@ -14,7 +15,8 @@ use crate::tools;
 
 type Bench = fn(&[String]) -> Result<()>;
 
-const BENCHES: &[(&str, Bench)] = &[("launch", launch::run), ("analysis", analysis::run)];
+const BENCHES: &[(&str, Bench)] =
+    &[("launch", launch::run), ("analysis", analysis::run), ("reference", reference::run)];
 
 /// The task: `bench NAME [ARG]...`.
 pub(crate) fn run(arguments: &[String]) -> Result<()> {
@@ -142,6 +144,6 @@ mod tests {
     #[test]
     fn an_unknown_bench_is_refused_with_those_that_exist() {
         let error = run(&["lunch".to_owned()]).expect_err("there is no such bench").to_string();
-        assert_eq!(error, "there is no bench `lunch`; there is launch, analysis");
+        assert_eq!(error, "there is no bench `lunch`; there is launch, analysis, reference");
     }
 }
