@@ -5,7 +5,9 @@
 //! since HPCC measures everything at once. The ratio of a pair comes from the rounds: ours and theirs of one round were
 //! measured next to each other. Everything that either side wrote is kept.
 
+mod hpcc;
 mod kernel;
+mod mem;
 mod ours;
 mod table;
 mod theirs;
@@ -82,7 +84,7 @@ impl Scene {
 /// The bench.
 pub(super) fn run(arguments: &[String]) -> Result<()> {
     type Family = fn(&Scene) -> Result<Vec<(String, Offer)>>;
-    let families: [(&str, Family); 1] = [("kernel", kernel::offers)];
+    let families: [(&str, Family); 2] = [("mem", mem::offers), ("kernel", kernel::offers)];
     let (family, rounds) = match arguments {
         [family] => (family, ROUNDS),
         [family, rounds] => (family, rounds.parse().ok().filter(|rounds| *rounds > 0).context("ROUNDS is no count")?),
