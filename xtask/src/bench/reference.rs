@@ -5,6 +5,7 @@
 //! since HPCC measures everything at once. The ratio of a pair comes from the rounds: ours and theirs of one round were
 //! measured next to each other. Everything that either side wrote is kept.
 
+mod cpu;
 mod hpcc;
 mod kernel;
 mod mem;
@@ -84,7 +85,7 @@ impl Scene {
 /// The bench.
 pub(super) fn run(arguments: &[String]) -> Result<()> {
     type Family = fn(&Scene) -> Result<Vec<(String, Offer)>>;
-    let families: [(&str, Family); 2] = [("mem", mem::offers), ("kernel", kernel::offers)];
+    let families: [(&str, Family); 3] = [("cpu", cpu::offers), ("mem", mem::offers), ("kernel", kernel::offers)];
     let (family, rounds) = match arguments {
         [family] => (family, ROUNDS),
         [family, rounds] => (family, rounds.parse().ok().filter(|rounds| *rounds > 0).context("ROUNDS is no count")?),
