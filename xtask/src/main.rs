@@ -13,7 +13,8 @@ use std::process::ExitCode;
 const USAGE: &str = "cargo xtask TASK
   lint             formatting, clippy, licences (where cargo-deny is installed)
   test [ARG]...    installs what the tests need (as root), starts a private Docker engine, runs cargo test with ARGs
-  bench NAME       compares us with what we replace: launch [ROUNDS], analysis [RUN.sqlite [OTHER-PLIMSOLL]]
+  bench NAME       compares us with what we replace: launch [ROUNDS], analysis [RUN.sqlite [OTHER-PLIMSOLL]],
+                   reference cpu|mem|kernel [ROUNDS]
   dist             a static executable as an archive with its checksum, in dist/";
 
 fn main() -> ExitCode {

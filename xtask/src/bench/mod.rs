@@ -5,6 +5,7 @@
 
 mod analysis;
 mod launch;
+mod reference;
 
 use std::time::Instant;
 
@@ -14,7 +15,8 @@ use crate::tools;
 
 type Bench = fn(&[String]) -> Result<()>;
 
-const BENCHES: &[(&str, Bench)] = &[("launch", launch::run), ("analysis", analysis::run)];
+const BENCHES: &[(&str, Bench)] =
+    &[("launch", launch::run), ("analysis", analysis::run), ("reference", reference::run)];
 
 /// The task: `bench NAME [ARG]...`.
 pub(crate) fn run(arguments: &[String]) -> Result<()> {
@@ -53,16 +55,25 @@ pub(crate) fn measure(pairs: &mut [Pair<'_>], rounds: usize) -> Result<Vec<Row>>
     let mut seen: Vec<Vec<(f64, f64)>> = vec![Vec::with_capacity(rounds); pairs.len()];
     for round in 0..rounds {
         for (pair, seen) in pairs.iter_mut().zip(&mut seen) {
-            seen.push(if round % 2 == 0 {
-                let ours = (pair.ours)()?;
-                (ours, (pair.theirs)()?)
-            } else {
-                let theirs = (pair.theirs)()?;
-                ((pair.ours)()?, theirs)
-            });
+            seen.push(in_turn(round, &mut pair.ours, &mut pair.theirs)?);
         }
     }
     Ok(pairs.iter().zip(&seen).map(|(pair, seen)| row(&pair.name, seen)).collect())
+}
+
+/// Ours and theirs, once each; every other round theirs goes first.
+pub(crate) fn in_turn<T>(
+    round: usize,
+    ours: impl FnOnce() -> Result<T>,
+    theirs: impl FnOnce() -> Result<T>,
+) -> Result<(T, T)> {
+    if round.is_multiple_of(2) {
+        let ours = ours()?;
+        Ok((ours, theirs()?))
+    } else {
+        let theirs = theirs()?;
+        Ok((ours()?, theirs))
+    }
 }
 
 fn row(name: &str, seen: &[(f64, f64)]) -> Row {
@@ -133,6 +144,6 @@ mod tests {
     #[test]
     fn an_unknown_bench_is_refused_with_those_that_exist() {
         let error = run(&["lunch".to_owned()]).expect_err("there is no such bench").to_string();
-        assert_eq!(error, "there is no bench `lunch`; there is launch, analysis");
+        assert_eq!(error, "there is no bench `lunch`; there is launch, analysis, reference");
     }
 }
