@@ -76,7 +76,7 @@ impl Workload for Lzma {
 
     fn prepare(&self, parameters: &Parameters, scene: &Scene<'_>) -> Result<Box<dyn Prepared>, WorkloadError> {
         ABOUT.accept(parameters)?;
-        let input = text::text(scene.seed, ABOUT.count(parameters, "input_bytes")?);
+        let input = super::text(scene.seed, ABOUT.count(parameters, "input_bytes")?);
         let threads = ABOUT.number(parameters, "threads")?;
         let preset = ABOUT.number(parameters, "preset")?;
         let mut encoder = Encoder::new(input, threads, preset)?;

@@ -37,6 +37,7 @@ mod text;
 mod words;
 
 pub use recorder::Recorder;
+pub use text::text;
 
 /// Every workload, in the order in which reports show them. A new workload is one file and one line here.
 pub const WORKLOADS: &[&dyn Workload] = &[

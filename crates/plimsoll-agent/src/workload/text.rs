@@ -21,8 +21,9 @@ const AGAIN_OF_256: u64 = 40;
 /// How many words back "shortly before" is.
 const MEMORY_WORDS: usize = 256;
 
-/// `bytes` of text.
-pub(super) fn text(seed: u64, bytes: usize) -> Vec<u8> {
+/// `bytes` of text like English, the same on every machine for the same seed.
+#[must_use]
+pub fn text(seed: u64, bytes: usize) -> Vec<u8> {
     let mut writer = Writer::new(seed);
     let mut text = Vec::with_capacity(bytes + 256);
     while text.len() < bytes {

@@ -7,7 +7,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::Subcommand;
 use plimsoll::launch::enclosure;
 use plimsoll::launch::engines::docker;
@@ -45,6 +45,15 @@ pub(super) enum HiddenCommand {
         #[arg(long)]
         memory_bytes: u64,
     },
+    /// Write the text that `cpu.lzma` compresses
+    #[command(hide = true)]
+    SyntheticText {
+        file: PathBuf,
+        #[arg(long)]
+        bytes: usize,
+        #[arg(long)]
+        seed: u64,
+    },
     /// Write the run file of a run that never happened
     #[command(hide = true)]
     SyntheticRun {
@@ -70,6 +79,11 @@ pub(super) fn run(command: HiddenCommand) -> Result<u8> {
         HiddenCommand::PrivateDocker { command } => private_docker(&command),
         HiddenCommand::OciBundle { folder, cgroup, memory_bytes } => {
             launch::write_oci_bundle(&folder, Path::new("/proc/self/exe"), &cgroup, memory_bytes)?;
+            Ok(exit::DONE)
+        }
+        HiddenCommand::SyntheticText { file, bytes, seed } => {
+            let written = std::fs::write(&file, plimsoll_agent::workload::text(seed, bytes));
+            written.with_context(|| format!("cannot write {}", file.display()))?;
             Ok(exit::DONE)
         }
         HiddenCommand::SyntheticRun { file, samples, seed } => {
