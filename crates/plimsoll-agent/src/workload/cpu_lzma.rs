@@ -9,7 +9,7 @@ use plimsoll_protocol::Parameters;
 
 use super::{
     About, MeasuredBy, Metric, MetricKind, ParameterAbout, Prepared, Recorder, Room, Scene, WarmUp, Workload,
-    WorkloadError, mib, text,
+    WorkloadError, mib, text::text,
 };
 
 /// About 20 ms of work natively: short enough for a slice of 0.2 s, and for a guest that is emulated.
@@ -76,7 +76,7 @@ impl Workload for Lzma {
 
     fn prepare(&self, parameters: &Parameters, scene: &Scene<'_>) -> Result<Box<dyn Prepared>, WorkloadError> {
         ABOUT.accept(parameters)?;
-        let input = super::text(scene.seed, ABOUT.count(parameters, "input_bytes")?);
+        let input = text(scene.seed, ABOUT.count(parameters, "input_bytes")?);
         let threads = ABOUT.number(parameters, "threads")?;
         let preset = ABOUT.number(parameters, "preset")?;
         let mut encoder = Encoder::new(input, threads, preset)?;
