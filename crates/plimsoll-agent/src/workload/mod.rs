@@ -8,6 +8,7 @@ use std::path::Path;
 
 use plimsoll_protocol::{Cause, Parameter, ParameterError, Parameters};
 
+mod cpu_lu;
 mod cpu_lzma;
 mod disk_randread;
 mod kernel_clock;
@@ -27,6 +28,7 @@ mod mem_random;
 mod mem_scale;
 mod mem_triad;
 mod null;
+mod pool;
 mod recorder;
 mod region;
 mod start_ready;
@@ -43,6 +45,7 @@ pub use text::text;
 pub const WORKLOADS: &[&dyn Workload] = &[
     &null::Null,
     &cpu_lzma::Lzma,
+    &cpu_lu::Lu,
     &mem_copy::COPY,
     &mem_scale::SCALE,
     &mem_add::ADD,
