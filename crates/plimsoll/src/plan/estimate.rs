@@ -2,17 +2,18 @@
 //!
 //! The figures are rough times of the engines on one slow core. They decide nothing: they are printed behind "about".
 
-use std::time::Duration;
-
 use super::Settled;
 use crate::environment::Environment;
+use crate::rounds::WorkloadDesign;
 
 /// Asking, answering, verifying, parking and resuming, seconds per slice.
 const AROUND_A_SLICE: f64 = 0.03;
 /// Making a workload's data, seconds.
-const PREPARING: f64 = 0.25;
-/// How much longer units, data and warm-up take where instructions are emulated.
+const PREPARING: f64 = 0.2;
+/// How much longer it takes to make data, and to start what is inside, where instructions are emulated.
 const EMULATED: f64 = 4.0;
+/// Slices that a warm-up has beyond its fewest until two of them agree.
+const WARM_UP_MORE: f64 = 1.5;
 
 /// Guesses the seconds of the whole run; `emulated` says which environments (by position) are.
 #[must_use]
@@ -31,22 +32,24 @@ pub fn seconds(settled: &Settled, emulated: &dyn Fn(&Environment) -> bool) -> f6
 
 fn arm_seconds(settled: &Settled, environment: &Environment, emulated: bool) -> f64 {
     let design = &settled.design;
-    let slow = if emulated { EMULATED } else { 1.0 };
-    let slice = (design.lead_in + design.slice_min).as_secs_f64() * slow.sqrt() + AROUND_A_SLICE;
-    let workloads: f64 = design
-        .workloads
-        .iter()
-        .map(|workload| PREPARING * slow + slice * f64::from(workload.warm_up.slices_min + 1 + design.slices))
-        .sum();
-    launch_seconds(environment).as_secs_f64() + workloads
+    // Slices last as long anywhere, until one unit fills them.
+    let (slow, longer) = if emulated { (EMULATED, EMULATED.sqrt().sqrt()) } else { (1.0, 1.0) };
+    let slice = (design.lead_in + design.slice_min).as_secs_f64() * longer + AROUND_A_SLICE;
+    let warm_up = design.warm_up_min.as_secs_f64() * longer + AROUND_A_SLICE;
+    let of_workload = |workload: &WorkloadDesign| {
+        let warm_ups = f64::from(workload.warm_up.slices_min) + WARM_UP_MORE;
+        PREPARING * slow + warm_up * warm_ups + slice * f64::from(design.slices)
+    };
+    launch_seconds(environment, slow) + design.workloads.iter().map(of_workload).sum::<f64>()
 }
 
-fn launch_seconds(environment: &Environment) -> Duration {
-    let milliseconds = environment.stack().iter().map(|layer| match layer.engine.name {
-        "docker" => 1000,
-        "qemu" => 4000,
-        "gvisor" => 800,
-        _ => 150,
+/// A guest's own start, then what stands inside it, slowed down with it.
+fn launch_seconds(environment: &Environment, slow: f64) -> f64 {
+    let seconds = environment.stack().iter().map(|layer| match layer.engine.name {
+        "docker" => 0.8,
+        "qemu" => 1.2 * slow,
+        "gvisor" => 0.6,
+        _ => 0.15 * slow,
     });
-    Duration::from_millis(milliseconds.sum::<u64>() + 50)
+    seconds.sum::<f64>() + 0.05
 }

@@ -26,7 +26,7 @@ pub struct Preset {
 pub const PRESETS: &[Preset] = &[
     Preset {
         name: "quick",
-        summary: "a first answer in about two minutes: one workload per family",
+        summary: "a first answer in two or three minutes: one workload per family",
         environments: &["native", "sandbox", "docker", "gvisor", "qemu", "qemu/sandbox"],
         workloads: &["cpu.lzma", "mem.triad", "kernel.syscall", "disk.randread", "start.ready"],
         blocks: 5,
