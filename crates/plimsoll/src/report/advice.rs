@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use super::page::{Sentence, spoiled, workload_with_point};
+use super::page::{Sentence, spoiled};
+use super::points::workload_with_point;
 use super::units;
 use super::words::{
     self, AUTOCORRELATED, BLOCKS_FOR_A_VERDICT, EMULATED, EXPLORATORY, HEAVY_TAIL, SPOILED, Tone, clean,

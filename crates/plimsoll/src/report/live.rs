@@ -7,7 +7,7 @@ use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
 
 use super::bars::{Bars, Shared, write_line};
-use super::page::with_point;
+use super::points::with_point;
 use super::units;
 use super::words::clean;
 use crate::clock::RunClock;

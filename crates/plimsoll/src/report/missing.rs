@@ -1,6 +1,6 @@
 //! What an environment lacked for a point of a workload: one line for each reason, not one for each point.
 
-use super::page::with_point;
+use super::points::with_point;
 use super::words::clean;
 use crate::analysis::Findings;
 use crate::analysis::findings::MishapFindings;

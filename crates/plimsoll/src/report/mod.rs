@@ -19,6 +19,7 @@ mod page;
 mod paper;
 mod plan_text;
 mod plot;
+mod points;
 mod standing;
 mod text;
 pub mod units;

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::counted::Counted;
 use super::missing::{self, is_missing};
+use super::points::{with_point, workload_with_point};
 use super::words::{self, Tone, clean};
 use super::{advice, units};
 use crate::analysis::Findings;
@@ -147,43 +148,6 @@ pub(super) fn spoiled(findings: &Findings) -> BTreeSet<&str> {
         return findings.comparisons.iter().map(|comparison| comparison.environment.as_str()).collect();
     }
     spoiled
-}
-
-/// A workload with its point: `app.redis, clients=50`.
-pub(super) fn workload_with_point(comparison: &Comparison) -> String {
-    with_point(&comparison.workload, comparison.point.as_ref())
-}
-
-/// The same of any workload and point.
-pub(super) fn with_point(workload: &str, point: Option<&serde_json::Value>) -> String {
-    match axes(point) {
-        axes if axes.is_empty() => clean(workload),
-        axes => clean(&format!("{workload}, {axes}")),
-    }
-}
-
-/// The values of a point: `clients=50, size=4 KiB`.
-pub(super) fn axes(point: Option<&serde_json::Value>) -> String {
-    match point {
-        None | Some(serde_json::Value::Null) => String::new(),
-        Some(serde_json::Value::Object(fields)) => {
-            let fields: Vec<String> = fields.iter().map(|(key, value)| axis(key, value)).collect();
-            fields.join(", ")
-        }
-        Some(other) => bare(other),
-    }
-}
-
-/// Sizes as people write them.
-fn axis(key: &str, value: &serde_json::Value) -> String {
-    match (key.strip_suffix("_bytes").or((key == "bytes").then_some("size")), value.as_u64()) {
-        (Some(name), Some(bytes)) => format!("{name}={}", units::memory(bytes)),
-        _ => format!("{key}={}", bare(value)),
-    }
-}
-
-fn bare(value: &serde_json::Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
 fn families(findings: &Findings) -> Vec<Family> {

@@ -2,8 +2,9 @@
 
 use std::io::{self, Write};
 
-use super::page::{axes, unusable_line};
+use super::page::unusable_line;
 use super::paper::Paper;
+use super::points::axes;
 use super::units;
 use super::words::{self, clean};
 use crate::sample::{PlanRecord, PointRecord, WorkloadRecord};

@@ -32,7 +32,7 @@ fn name(standing: &Standing) -> String {
 }
 
 fn workload(standing: &Standing) -> String {
-    super::page::with_point(&standing.workload, standing.point.as_ref())
+    super::points::with_point(&standing.workload, standing.point.as_ref())
 }
 
 #[cfg(test)]
