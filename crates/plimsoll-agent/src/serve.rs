@@ -183,14 +183,9 @@ impl Server<'_> {
             let message = "a slice was asked for and no workload is prepared".to_owned();
             return Err(Failure { cause: Cause::Workload, message });
         };
-        let mut panicked = true;
-        let report = caught("measuring", || {
-            let report = run_slice(prepared.as_mut(), recorder, order);
-            panicked = false;
-            Ok(report?)
-        });
-        if panicked {
-            // Its state means nothing any more; the panic is the news, whatever cleaning up says.
+        let report = caught("measuring", || Ok(run_slice(prepared.as_mut(), recorder, order)?));
+        if report.is_err() {
+            // Its state means nothing any more; the failure is the news, whatever cleaning up says.
             let _ = self.clean_up();
         }
         report.map(Reply::Slice)

@@ -169,7 +169,7 @@ mod tests {
     use super::*;
 
     fn encoder(threads: u64) -> Encoder {
-        let mut encoder = Encoder::new(text::text(1, 256 * 1024), threads, PRESET).unwrap();
+        let mut encoder = Encoder::new(text(1, 256 * 1024), threads, PRESET).unwrap();
         encoder.compress().unwrap();
         encoder.header = encoder.output.drain(..HEADER_BYTES).collect();
         encoder

@@ -28,24 +28,26 @@ pub(super) fn finished(record: &RunRecord, cells: &[Cell<'_>]) -> BTreeSet<u32> 
 }
 
 fn is_whole(record: &RunRecord, cells: &[Cell<'_>], block: u32, before: Option<u32>) -> bool {
-    let is_excused = |slot: &Slot| {
+    let is_excused = |cell: &Cell<'_>, slot: &Slot| {
         let arm = Arm { environment: slot.environment, replica: slot.replica };
-        let is_lacking = |mishap: &MishapRecord| mishap.cause == Cause::Missing;
-        record.mishaps.iter().any(|mishap| {
-            mishap.arm.as_ref().is_some_and(|other| match is_lacking(mishap) {
-                true => other.environment == arm.environment,
-                false => mishap.block == block && *other == arm,
-            })
-        })
+        let of_arm = record.mishaps.iter().filter(|mishap| mishap.arm.as_ref() == Some(&arm));
+        // What an arm lacked in an earlier block it need not have been asked for again.
+        of_arm.into_iter().any(|mishap| mishap.block == block || is_lack_of(mishap, cell))
     };
     let slots = planned_slots(record, block);
     cells.iter().all(|cell| {
         let expected = slices_expected(record, cell, before);
         slots.iter().all(|slot| {
             let has_all = cell.launches.get(slot).is_some_and(|measured| measured.slices.len() >= expected);
-            has_all || is_excused(slot)
+            has_all || is_excused(cell, slot)
         })
     })
+}
+
+fn is_lack_of(mishap: &MishapRecord, cell: &Cell<'_>) -> bool {
+    mishap.cause == Cause::Missing
+        && mishap.workload.as_deref() == Some(cell.workload.name.as_str())
+        && mishap.point.as_deref() == cell.point
 }
 
 /// As many as the fullest launch of the block before; in the first block, as many as were planned.

@@ -20,7 +20,7 @@ use plimsoll::launch::{Folders, Launchpad, Limits, Place, Usability, engines};
 use plimsoll::plan::{HostNumbers, Plan, PlanError, Said, Settled, Wishes, estimate, file};
 use plimsoll::report::{self, Format as _, PlanText};
 use plimsoll::rounds::{Walk, walk};
-use plimsoll::sample::{Cause, Failure, PlanRecord, RunInfo, RunRecord, StopReason, UnusableRecord};
+use plimsoll::sample::{Cause, Failure, MishapRecord, PlanRecord, RunInfo, RunRecord, StopReason, UnusableRecord};
 use plimsoll::store::{self, Store};
 use plimsoll::{interrupt, probe};
 
@@ -390,13 +390,20 @@ fn code(plan: &Plan, measured: &Measured) -> u8 {
     } else if asked_for_more && record.plan.environments.len() == 1 {
         exit::HOST
     } else if !measured.failures.is_empty()
-        || record.mishaps.iter().any(|mishap| mishap.cause != Cause::Missing)
+        || record.mishaps.iter().any(|mishap| mishap.cause != Cause::Missing || lacks_a_tested_point(record, mishap))
         || record.plan.unusable.iter().any(|other| other.asked_by_name)
     {
         exit::MISHAPS
     } else {
         exit::DONE
     }
+}
+
+/// Whether what is missing was to be tested: then the run does not hold what was asked for.
+fn lacks_a_tested_point(record: &RunRecord, mishap: &MishapRecord) -> bool {
+    let mut of_workload =
+        record.plan.workloads.iter().filter(|workload| mishap.workload.as_ref() == Some(&workload.name));
+    of_workload.any(|workload| workload.tests(mishap.point.as_deref()))
 }
 
 /// A number that nobody chose; it is stored and printed, so the run can be repeated. 53 bits, because readers of JSON

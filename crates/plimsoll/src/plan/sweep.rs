@@ -67,16 +67,33 @@ pub(super) fn points(
             return Err(vec![format!("{name} would be measured at more than {POINTS_MAX} points: write fewer values")]);
         }
     }
-    let sized = |axes: Parameters| {
+    if (1..axes.len()).any(|number| axes[..number].contains(&axes[number])) {
+        return Err(vec![format!("{}: the same value is written twice", workload.about().name)]);
+    }
+    let (mut points, mut errors) = (Vec::new(), Vec::new());
+    for axes in axes {
         let mut wanted = fixed.clone();
         wanted.0.extend(axes.0.clone());
-        workload.size(room, &wanted).map(|parameters| Point { axes, parameters })
-    };
-    let mut errors = Vec::new();
-    let points =
-        axes.into_iter().map(sized).filter_map(|point| point.map_err(|error| errors.push(error)).ok()).collect();
+        match workload.size(room, &wanted) {
+            Ok(parameters) => points.push(Point { axes, parameters }),
+            // A declared value need not go with what was written; what was written must be possible.
+            Err(_) if axes.0.keys().any(|name| !written.contains_key(name)) && !written.is_empty() => {}
+            Err(error) => errors.push(error),
+        }
+    }
     errors.dedup();
-    if errors.is_empty() { Ok(points) } else { Err(errors) }
+    match (points.is_empty(), errors.is_empty()) {
+        (false, true) => Ok(points),
+        (true, true) => Err(vec![none_fits(workload, room, written)]),
+        (_, false) => Err(errors),
+    }
+}
+
+/// Why not even the first of the declared points goes with what was written.
+fn none_fits(workload: &dyn Workload, room: &Room, written: &Written) -> String {
+    let first = written.iter().filter_map(|(name, values)| Some((name.clone(), values.first()?.clone()))).collect();
+    let refused = workload.size(room, &Parameters(first)).err();
+    refused.unwrap_or_else(|| format!("{}: no point can be measured with these values", workload.about().name))
 }
 
 fn set(mut point: Parameters, name: &str, value: &Parameter) -> Parameters {
@@ -167,5 +184,20 @@ mod tests {
         assert_eq!(json(&[("size", &[100.into()])]).unwrap_err(), ["the largest size is 99"]);
         let many: Vec<Parameter> = (0..65).map(Parameter::from).collect();
         assert!(json(&[("size", &many)]).unwrap_err()[0].contains("more than 64 points"));
+        assert!(json(&[("size", &[5.into(), 5.into()])]).unwrap_err()[0].contains("written twice"));
+    }
+
+    /// Huge pages do not go with a working set of one small page, which somebody wrote.
+    #[test]
+    fn declared_values_that_do_not_go_with_what_is_written_are_left_out() {
+        let latency = find("mem.latency").unwrap();
+        let written = |bytes: u64| Written::from([("bytes".to_owned(), vec![bytes.into()])]);
+        let json =
+            |bytes| points(latency, &ROOM, &written(bytes), false).unwrap().iter().filter_map(Point::json).collect();
+        let found: Vec<String> = json(4096);
+        assert_eq!(found, [r#"{"bytes":4096,"pages":"4k"}"#]);
+        let found: Vec<String> = json(4 << 20);
+        assert_eq!(found.len(), 2);
+        assert!(points(latency, &ROOM, &written(1 << 37), false).unwrap_err()[0].contains("--memory"));
     }
 }

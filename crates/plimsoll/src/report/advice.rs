@@ -22,7 +22,11 @@ pub(super) fn loud(findings: &Findings) -> Vec<String> {
         }
     }
     if findings.comparisons.is_empty() && findings.control.is_empty() {
-        loud.push("Nothing was compared: no block was finished.".to_owned());
+        loud.push(match findings.design.blocks {
+            0 => "Nothing was compared: no block was finished.".to_owned(),
+            _ => "Nothing was compared: native has no value of any workload. See below what failed or is missing."
+                .to_owned(),
+        });
     } else if findings.design.blocks < BLOCKS_FOR_A_VERDICT {
         loud.push(format!(
             "Values without verdicts: {} of at least {BLOCKS_FOR_A_VERDICT} were finished.",
@@ -189,7 +193,11 @@ fn without_value(findings: &Findings) -> Vec<String> {
         let missing = workloads.iter().filter(|(_, seen)| !seen.contains(environment.name.as_str()));
         let missing: Vec<String> = missing.map(|(workload, _)| workload.clone()).collect();
         if !missing.is_empty() {
-            lines.push(format!("{} has no value for {}: see the mishaps.", clean(&environment.name), and(&missing)));
+            lines.push(format!(
+                "{} has no value for {}: see what failed or could not run.",
+                clean(&environment.name),
+                and(&missing)
+            ));
         }
     }
     lines

@@ -7,7 +7,7 @@
 //! others go on. Only a listener that cannot record ends the run as failed. Whatever happens, every session that was
 //! opened is shut down.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use plimsoll_agent::workload::WarmUp;
@@ -67,6 +67,10 @@ pub struct Walk<'a> {
     pub interrupted: fn() -> bool,
 }
 
+/// After so many launches that lacked what a workload needs, an arm is not asked again: one launch may have lacked only
+/// free memory.
+const LACKS_MAX: u32 = 2;
+
 /// How far the loop goes on after a step.
 type Step<T> = Result<T, End>;
 
@@ -83,7 +87,7 @@ enum End {
 pub fn walk(walk: Walk<'_>) -> Result<StopReason, Failure> {
     let design = walk.design;
     let schedule = Schedule::new(design.seed, design.groups.clone(), design.workloads.len());
-    let mut walker = Walker { walk, schedule, live: BTreeMap::new(), launches: 0, slices: 0, missing: BTreeSet::new() };
+    let mut walker = Walker { walk, schedule, live: BTreeMap::new(), launches: 0, slices: 0, lacks: BTreeMap::new() };
     let ended = walker.blocks();
     walker.shut_everything_down();
     let reason = match ended {
@@ -107,8 +111,8 @@ struct Walker<'a> {
     live: BTreeMap<Arm, Live>,
     launches: u64,
     slices: u64,
-    /// Environments that lack what a workload needs, by position: asked once.
-    missing: BTreeSet<(u32, usize)>,
+    /// How often an arm said that it lacks what a workload needs; it is not asked for ever.
+    lacks: BTreeMap<(Arm, usize), u32>,
 }
 
 struct Live {
@@ -206,9 +210,9 @@ impl Walker<'_> {
 
     /// Prepares the workload in one arm and runs warm-up slices until its rule is satisfied; then the arm is parked.
     fn warm_up(&mut self, spot: Spot, workload: usize, arm: &Arm) -> Step<()> {
-        let is_missing = self.missing.contains(&(arm.environment, workload));
+        let lacks_it = self.lacks.get(&(arm.clone(), workload)).is_some_and(|times| *times >= LACKS_MAX);
         if let Some(live) = self.live.get_mut(arm) {
-            live.ready = !is_missing;
+            live.ready = !lacks_it;
         }
         let design = self.walk.design.workloads[workload].clone();
         self.attended(spot, workload, arm, |_, session| session.prepare(&design.order))?;
@@ -222,22 +226,21 @@ impl Walker<'_> {
         Ok(())
     }
 
-    /// The planned visits of every arm; then those that the host disturbed are visited as often again as they lack
-    /// slices, in at most as many visits as were planned. The rule looks at the host's counters and never at a result.
+    /// The planned visits, and then as many more as it takes until the host has left every arm its slices undisturbed: at
+    /// most as many again. Every arm takes part in all of them, so that what comes later comes later for all. The rule
+    /// looks at the host's counters and never at a result.
     fn visits(&mut self, spot: Spot, workload: usize) -> Step<()> {
         let planned = self.walk.design.slices;
-        let mut lacking: BTreeMap<Arm, u32> = BTreeMap::new();
+        let mut undisturbed: BTreeMap<Arm, u32> = BTreeMap::new();
         for visit in 0..2 * planned {
             for (position, arm) in (0..).zip(self.schedule.visit(spot.block, spot.group, workload, visit)) {
-                let due = lacking.entry(arm.clone()).or_insert(planned);
-                if *due == 0 {
-                    continue;
-                }
-                if let Some(Taken { spoiled: false, .. }) =
-                    self.slice(spot, workload, &arm, Phase::Measured, visit, position)?
-                {
-                    *due -= 1;
-                }
+                let taken = self.slice(spot, workload, &arm, Phase::Measured, visit, position)?;
+                let count = undisturbed.entry(arm).or_default();
+                // Who cannot be measured is not waited for.
+                *count += taken.map_or(planned, |taken| u32::from(!taken.spoiled));
+            }
+            if undisturbed.values().all(|count| *count >= planned) {
+                break;
             }
         }
         Ok(())
@@ -315,10 +318,10 @@ impl Walker<'_> {
         self.live.get(arm).is_some_and(|live| live.ready)
     }
 
-    /// The arm sits out the workload; its agent lives on. What the environment lacks it will lack in the next block.
+    /// The arm sits out the workload; its agent lives on.
     fn leave_out(&mut self, spot: Spot, workload: usize, arm: &Arm, failure: Failure) -> Step<()> {
         if failure.cause == Cause::Missing {
-            self.missing.insert((arm.environment, workload));
+            *self.lacks.entry((arm.clone(), workload)).or_default() += 1;
         }
         if let Some(live) = self.live.get_mut(arm) {
             live.ready = false;

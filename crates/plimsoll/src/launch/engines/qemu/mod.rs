@@ -268,18 +268,18 @@ impl Drop for QemuLayer {
     }
 }
 
-/// The kernel's own image; for the translator the ELF kernel out of it, where there is one that QEMU can enter.
+/// The kernel's own image; for the translator the ELF kernel out of it, where there is one that QEMU can enter. Where
+/// there is none the guest unpacks its kernel itself, which only takes longer.
 fn kernel_to_start(kernel: &Kernel, accelerator: Accelerator, scratch: &Path) -> Result<PathBuf, Failure> {
-    let named = |path: &Path, error: std::io::Error| Failure::from(error).while_doing(&path.display().to_string());
-    let image = std::fs::read(&kernel.image).map_err(|error| named(&kernel.image, error))?;
-    match (accelerator, vmlinux::unwrapped(&image)) {
-        (Accelerator::Tcg, Ok(bytes)) => {
-            let path = scratch.join("vmlinux");
-            std::fs::write(&path, bytes).map_err(|error| named(&path, error))?;
-            Ok(path)
-        }
-        _ => Ok(kernel.image.clone()),
+    if accelerator == Accelerator::Kvm {
+        return Ok(kernel.image.clone());
     }
+    let named = |path: &Path, error: std::io::Error| Failure::from(error).while_doing(&path.display().to_string());
+    let image = unpack::read(&kernel.image).map_err(|error| named(&kernel.image, error))?;
+    let Ok(vmlinux) = vmlinux::unwrapped(&image) else { return Ok(kernel.image.clone()) };
+    let path = scratch.join("vmlinux");
+    std::fs::write(&path, vmlinux).map_err(|error| named(&path, error))?;
+    Ok(path)
 }
 
 /// Makes a folder that the journal knows.

@@ -105,7 +105,7 @@ fn built_in(folder: &Path) -> BTreeSet<String> {
 }
 
 fn read_module(file: &Path) -> Result<Vec<u8>, Failure> {
-    let read = fs::read(file).and_then(|bytes| unpack::elf(&bytes));
+    let read = unpack::read(file).and_then(|bytes| unpack::elf(&bytes));
     read.map_err(|error| Failure::from(error).while_doing(&file.display().to_string()))
 }
 

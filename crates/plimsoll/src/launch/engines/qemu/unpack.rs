@@ -1,11 +1,26 @@
 //! Kernels and modules as distributions pack them, told apart by how their bytes begin.
 
+use std::fs::File;
 use std::io::{self, Read};
+use std::path::Path;
 
 /// Most bytes that are unpacked: a kernel with everything built in has about 100 MiB.
 const UNPACKED_BYTES_MAX: u64 = 512 << 20;
 /// LZ4's legacy format, as kernels' builds write it: blocks of this size, each after its packed length.
 const LZ4_BLOCK_BYTES: usize = 8 << 20;
+
+/// A whole file of at most 512 MiB.
+///
+/// # Errors
+/// When it is no regular file, is longer, or cannot be read.
+pub(super) fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let file = File::open(path)?;
+    let metadata = file.metadata()?;
+    if !metadata.is_file() || metadata.len() > UNPACKED_BYTES_MAX {
+        return Err(wrong("no regular file of at most 512 MiB"));
+    }
+    all(file)
+}
 
 /// How bytes are packed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -122,6 +137,11 @@ mod tests {
                 assert!(elf(&packed).unwrap() == file);
             }
         }
+    }
+
+    #[test]
+    fn what_is_no_file_is_not_read() {
+        assert!(read(Path::new("/dev/zero")).unwrap_err().to_string().contains("no regular file"));
     }
 
     #[test]

@@ -240,6 +240,8 @@ impl Vessel for QemuVessel {
         let mut facts = self.settled.details();
         facts.insert("version".to_owned(), self.qmp.version().to_owned());
         facts.insert("argv".to_owned(), self.argv.clone());
+        let unpacked = self.start.kernel != self.settled.kernel.image;
+        facts.insert("kernel_unpacked_by".to_owned(), if unpacked { "the host" } else { "the guest" }.to_owned());
         facts.insert("disk".to_owned(), self.start.disk_format.name().to_owned());
         facts.insert("pen_memory_overhead_bytes".to_owned(), self.overhead.to_string());
         facts
