@@ -32,6 +32,8 @@ mod run;
 mod simulated;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_slices;
 mod verdict;
 mod warmth;
 
