@@ -13,7 +13,7 @@ use super::{
 };
 
 /// About 20 ms of work natively: short enough for a slice of 0.2 s, and for a guest that is emulated. The blocks of
-/// `xz -2` have 6 MiB and compress at half the rate; none that this could afford comes near (docs/workloads-cpu.md).
+/// `xz -2` have 6 MiB and compress at half the rate (docs/workloads-cpu.md).
 const INPUT_BYTES_PER_THREAD: u64 = 128 * 1024;
 const PRESET: u64 = 2;
 /// What the encoder takes per thread with each preset, MiB: what xz(1) states, and 6 MiB for stacks and buffers.

@@ -8,7 +8,6 @@ use std::path::Path;
 
 use plimsoll_protocol::{Cause, Parameter, ParameterError, Parameters};
 
-mod cpu_lu;
 mod cpu_lzma;
 mod disk_randread;
 mod kernel_clock;
@@ -28,7 +27,6 @@ mod mem_random;
 mod mem_scale;
 mod mem_triad;
 mod null;
-mod pool;
 mod recorder;
 mod region;
 mod start_ready;
@@ -45,7 +43,6 @@ pub use text::text;
 pub const WORKLOADS: &[&dyn Workload] = &[
     &null::Null,
     &cpu_lzma::Lzma,
-    &cpu_lu::Lu,
     &mem_copy::COPY,
     &mem_scale::SCALE,
     &mem_add::ADD,

@@ -199,13 +199,13 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// The CPUs on which the threads may run, one for each; none where there are fewer, or where nobody says.
-pub(super) struct Affinity {
+struct Affinity {
     before: Option<CpuSet>,
     cpus: Vec<usize>,
 }
 
 impl Affinity {
-    pub(super) fn for_threads(count: usize) -> Self {
+    fn for_threads(count: usize) -> Self {
         let before = sched_getaffinity(Pid::from_raw(0)).ok();
         let allowed = |cpu: &usize| before.is_some_and(|set| set.is_set(*cpu) == Ok(true));
         let mut cpus: Vec<_> = (0..CpuSet::count()).filter(allowed).collect();
@@ -215,7 +215,7 @@ impl Affinity {
         Self { before, cpus }
     }
 
-    pub(super) fn cpu(&self, index: usize) -> Option<usize> {
+    fn cpu(&self, index: usize) -> Option<usize> {
         self.cpus.get(index).copied()
     }
 }
@@ -230,7 +230,7 @@ impl Drop for Affinity {
 }
 
 /// Keeps this thread on one CPU. Where that is refused it runs where it may.
-pub(super) fn pin(cpu: Option<usize>) {
+fn pin(cpu: Option<usize>) {
     let mut only = CpuSet::new();
     if let Some(cpu) = cpu
         && only.set(cpu).is_ok()

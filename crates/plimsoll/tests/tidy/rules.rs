@@ -254,11 +254,9 @@ pub(crate) const DEPENDENCIES: &[(&str, &[&str])] = &[
         "plimsoll-agent",
         &[
             "plimsoll-protocol",
-            "faer",
             "hdrhistogram",
             "liblzma",
             "nix",
-            "rayon",
             "serde",
             "serde_json",
             "sha2",
