@@ -239,11 +239,11 @@ struct Seen {
 }
 
 impl Prepared for Faults {
-    fn renew(&mut self) -> Result<(), WorkloadError> {
+    fn renew(&mut self) -> Result<bool, WorkloadError> {
         let given_back = self.region()?.give_back();
         given_back.map_err(|error| WorkloadError::system("giving back the pages of kernel.fault", error))?;
         self.before = faults_so_far()?;
-        Ok(())
+        Ok(true)
     }
 
     fn unit(&mut self, _recorder: &mut Recorder) -> Result<f64, WorkloadError> {

@@ -115,12 +115,12 @@ pub trait Workload: Sync {
 
 /// A workload that is ready to be measured.
 pub trait Prepared {
-    /// Makes anew what a unit uses up; called before every unit, untimed.
+    /// Makes anew what a unit uses up; called before every unit. Whether anything was made: that is not timed.
     ///
     /// # Errors
     /// [`WorkloadError`] when it cannot.
-    fn renew(&mut self) -> Result<(), WorkloadError> {
-        Ok(())
+    fn renew(&mut self) -> Result<bool, WorkloadError> {
+        Ok(false)
     }
 
     /// Does one whole unit, timed by the caller, and returns the work done in the workload's unit of work.
