@@ -5,7 +5,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Instant;
 
 use nix::errno::Errno;
@@ -13,6 +13,7 @@ use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 use nix::libc;
 use plimsoll_protocol::Parameters;
 
+use super::made::Made;
 use super::{
     About, MeasuredBy, Metric, MetricKind, ParameterAbout, Prepared, Recorder, Room, Scene, WarmUp, Workload,
     WorkloadError, mib,
@@ -84,7 +85,7 @@ impl Workload for RandRead {
         check_multiple(file_bytes).map_err(WorkloadError::Wrong)?;
         let blocks = file_bytes / BLOCK_BYTES as u64;
         let path = scene.data_dir.join("disk.randread");
-        let made = MadeFile::write(path, scene.seed, blocks)?;
+        let made = Made::by(path, |path| fill(path, scene.seed, blocks))?;
         let mut reads = Reads::open(made, scene.seed, blocks)?;
         reads.read_one()?;
         reads.verify()?;
@@ -95,32 +96,6 @@ impl Workload for RandRead {
 fn check_multiple(file_bytes: u64) -> Result<(), String> {
     let is_multiple = file_bytes.is_multiple_of(BLOCK_BYTES as u64);
     if is_multiple { Ok(()) } else { Err(format!("`file_bytes` is {file_bytes}, not a multiple of {BLOCK_BYTES}")) }
-}
-
-/// The file; it goes when this goes.
-struct MadeFile {
-    path: PathBuf,
-    there: bool,
-}
-
-impl MadeFile {
-    fn write(path: PathBuf, seed: u64, blocks: u64) -> Result<Self, WorkloadError> {
-        // Made first, so that a half-written file goes too.
-        let made = Self { path, there: true };
-        fill(&made.path, seed, blocks)
-            .map_err(|error| WorkloadError::system(format!("writing {}", made.path.display()), error))?;
-        Ok(made)
-    }
-
-    fn remove(&mut self) -> io::Result<()> {
-        if std::mem::take(&mut self.there) { std::fs::remove_file(&self.path) } else { Ok(()) }
-    }
-}
-
-impl Drop for MadeFile {
-    fn drop(&mut self) {
-        let _ = self.remove();
-    }
 }
 
 /// Writes the file, down to the device and out of the page cache.
@@ -153,7 +128,7 @@ fn block(seed: u64, number: u64) -> [u8; BLOCK_BYTES] {
 }
 
 struct Reads {
-    made: MadeFile,
+    made: Made,
     file: File,
     buffer: Aligned,
     places: Seeded,
@@ -163,9 +138,9 @@ struct Reads {
 }
 
 impl Reads {
-    fn open(made: MadeFile, seed: u64, blocks: u64) -> Result<Self, WorkloadError> {
-        let opened = OpenOptions::new().read(true).custom_flags(libc::O_DIRECT).open(&made.path);
-        let file = opened.map_err(|error| refused(&made.path, error))?;
+    fn open(made: Made, seed: u64, blocks: u64) -> Result<Self, WorkloadError> {
+        let opened = OpenOptions::new().read(true).custom_flags(libc::O_DIRECT).open(made.path());
+        let file = opened.map_err(|error| refused(made.path(), error))?;
         Ok(Self { made, file, buffer: Aligned::new(), places: Seeded::new(seed), seed, blocks, last: 0 })
     }
 
@@ -175,7 +150,7 @@ impl Reads {
         match self.file.read_at(self.buffer.block(), offset) {
             Ok(BLOCK_BYTES) => Ok(()),
             Ok(count) => Err(WorkloadError::Wrong(format!("a read of {BLOCK_BYTES} bytes gave {count}"))),
-            Err(error) => Err(refused(&self.made.path, error)),
+            Err(error) => Err(refused(self.made.path(), error)),
         }
     }
 }
@@ -210,12 +185,11 @@ impl Prepared for Reads {
         if *self.buffer.block() == block(self.seed, self.last) {
             return Ok(());
         }
-        Err(WorkloadError::Wrong(format!("block {} of {} holds something else", self.last, self.made.path.display())))
+        Err(WorkloadError::Wrong(format!("block {} of {} holds something else", self.last, self.made.path().display())))
     }
 
     fn clean_up(&mut self) -> Result<(), WorkloadError> {
-        let removed = self.made.remove();
-        removed.map_err(|error| WorkloadError::system(format!("removing {}", self.made.path.display()), error))
+        self.made.remove()
     }
 }
 
@@ -276,12 +250,10 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_cannot_be_written_leaves_nothing() {
+    fn a_file_has_all_of_its_blocks() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x");
-        let made = MadeFile::write(path.clone(), 1, 3).unwrap();
+        fill(&path, 1, 3).unwrap();
         assert_eq!(std::fs::metadata(&path).unwrap().len(), 3 * 4096);
-        drop(made);
-        assert!(!path.exists());
     }
 }

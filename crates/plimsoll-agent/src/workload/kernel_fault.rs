@@ -8,44 +8,18 @@ use std::num::NonZeroUsize;
 
 use nix::errno::Errno;
 use nix::sys::resource::{UsageWho, getrusage};
-use nix::unistd::{SysconfVar, sysconf};
 use plimsoll_protocol::Parameters;
 
-use super::sys::Mapping;
-use super::words::{Words, chosen, points};
+use super::region::{Mapping, Pages};
+use super::words::{chosen, points};
 use super::{
     About, MeasuredBy, Metric, MetricKind, ParameterAbout, Prepared, Recorder, Room, Scene, WarmUp, Workload,
     WorkloadError, mib,
 };
 
-const SMALL_BYTES: NonZeroUsize = NonZeroUsize::new(4096).unwrap();
-const HUGE_BYTES: NonZeroUsize = NonZeroUsize::new(2 << 20).unwrap();
 /// Faults that have nothing to do with the region: fewer than one huge page causes if it is made of small ones.
 const FAULTS_BESIDE: u64 = 64;
-const PAGES: &Words<Pages> = &[("4k", Pages::Small), ("huge", Pages::Huge)];
 const SETTING: &str = "/sys/kernel/mm/transparent_hugepage/enabled";
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Pages {
-    Small,
-    Huge,
-}
-
-impl Pages {
-    fn bytes(self) -> NonZeroUsize {
-        match self {
-            Self::Small => SMALL_BYTES,
-            Self::Huge => HUGE_BYTES,
-        }
-    }
-
-    fn region_bytes(self) -> u64 {
-        match self {
-            Self::Small => 8 << 20,
-            Self::Huge => 32 << 20,
-        }
-    }
-}
 
 /// The workload `kernel.fault`.
 #[derive(Debug)]
@@ -63,7 +37,7 @@ static ABOUT: About = About {
         ParameterAbout {
             name: "region_bytes",
             meaning: "memory touched in one unit, a multiple of the page size",
-            range: Some((SMALL_BYTES.get() as u64, 1 << 40)),
+            range: Some((Pages::Small.bytes().get() as u64, 1 << 40)),
         },
     ],
     uses_disk: false,
@@ -76,9 +50,9 @@ impl Workload for Fault {
     }
 
     fn size(&self, room: &Room, written: &Parameters) -> Result<Parameters, String> {
-        let named = ABOUT.merged(Parameters::default().with("pages", PAGES[0].0), written)?;
-        let pages = chosen(&named, "pages", PAGES).map_err(|error| error.to_string())?;
-        let parameters = ABOUT.merged(Parameters::default().with("region_bytes", pages.region_bytes()), &named)?;
+        let named = ABOUT.merged(Parameters::default().with("pages", Pages::WORDS[0].0), written)?;
+        let pages = chosen(&named, "pages", Pages::WORDS).map_err(|error| error.to_string())?;
+        let parameters = ABOUT.merged(Parameters::default().with("region_bytes", region_bytes(pages)), &named)?;
         let region_bytes = ABOUT.number(&parameters, "region_bytes").map_err(|error| error.to_string())?;
         check_multiple(region_bytes, pages)?;
         let needed = region_bytes.saturating_mul(2);
@@ -95,19 +69,27 @@ impl Workload for Fault {
     }
 
     fn points(&self, _room: &Room) -> Vec<Parameters> {
-        points("pages", PAGES)
+        points("pages", Pages::WORDS)
     }
 
     fn prepare(&self, parameters: &Parameters, _scene: &Scene<'_>) -> Result<Box<dyn Prepared>, WorkloadError> {
         ABOUT.accept(parameters)?;
-        let pages = chosen(parameters, "pages", PAGES)?;
+        let pages = chosen(parameters, "pages", Pages::WORDS)?;
         let region_bytes = ABOUT.count(parameters, "region_bytes")?;
         check_multiple(region_bytes as u64, pages).map_err(WorkloadError::Wrong)?;
         let bytes = NonZeroUsize::new(region_bytes).ok_or_else(|| WorkloadError::no_memory("kernel.fault"))?;
-        base_page_is_small()?;
+        Pages::small_is_base()?;
         let mut faults = Faults::new(pages, bytes)?;
         faults.try_once()?;
         Ok(Box::new(faults))
+    }
+}
+
+/// What a unit touches where the plan does not say.
+fn region_bytes(pages: Pages) -> u64 {
+    match pages {
+        Pages::Small => 8 << 20,
+        Pages::Huge => 32 << 20,
     }
 }
 
@@ -115,16 +97,6 @@ fn check_multiple(region_bytes: u64, pages: Pages) -> Result<(), String> {
     let page_bytes = pages.bytes().get() as u64;
     let is_multiple = region_bytes.is_multiple_of(page_bytes);
     if is_multiple { Ok(()) } else { Err(format!("`region_bytes` is {region_bytes}, not a multiple of {page_bytes}")) }
-}
-
-/// Some kernels for ARM have larger ones, and then huge ones are larger too.
-fn base_page_is_small() -> Result<(), WorkloadError> {
-    match sysconf(SysconfVar::PAGE_SIZE) {
-        Ok(Some(bytes)) if bytes != SMALL_BYTES.get() as i64 => {
-            Err(WorkloadError::Missing(format!("the kernel has pages of {bytes} bytes, none of {SMALL_BYTES}")))
-        }
-        _ => Ok(()),
-    }
 }
 
 /// Minor faults of this thread since it began; always 0 where the kernel does not count them.
@@ -197,7 +169,7 @@ impl Faults {
         let (page_bytes, value) = (self.page_bytes, self.value);
         let all_touched = value != 0 && self.region()?.holds(page_bytes, value);
         let before_rest = faults_so_far()?;
-        self.region()?.touch(SMALL_BYTES, value);
+        self.region()?.touch(Pages::Small.bytes(), value);
         Ok(Seen { by_unit: after - self.before, by_rest: faults_so_far()? - before_rest, all_touched })
     }
 

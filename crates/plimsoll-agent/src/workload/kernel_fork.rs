@@ -15,6 +15,7 @@ use nix::errno::Errno;
 use nix::sys::wait::{WaitStatus, waitpid};
 use plimsoll_protocol::Parameters;
 
+use super::made::Made;
 use super::sys::fork_exec;
 use super::{
     About, MeasuredBy, Metric, MetricKind, ParameterAbout, Prepared, Recorder, Room, Scene, WarmUp, Workload,
@@ -61,8 +62,7 @@ impl Workload for Fork {
         let processes = ABOUT.number(parameters, "processes")?;
         let program = program(ARCH)
             .ok_or_else(|| WorkloadError::Missing(format!("kernel.fork has no program for {ARCH} yet")))?;
-        let made = MadeProgram::write(scene.data_dir.join("kernel.fork"), &program)?;
-        let forks = Forks { made, processes };
+        let forks = Forks::make(scene.data_dir.join("kernel.fork"), &program, processes)?;
         forks.try_one()?;
         Ok(Box::new(forks))
     }
@@ -103,35 +103,6 @@ fn elf_headers(machine: u16, code_bytes: u64) -> Vec<u8> {
     headers
 }
 
-/// The program's file; it goes when this goes.
-struct MadeProgram {
-    path: PathBuf,
-    argument: CString,
-    there: bool,
-}
-
-impl MadeProgram {
-    fn write(path: PathBuf, program: &[u8]) -> Result<Self, WorkloadError> {
-        let argument = CString::new(path.as_os_str().as_bytes());
-        let argument = argument.map_err(|error| WorkloadError::system("naming the program of kernel.fork", error))?;
-        // Made first, so that a half-written file goes too.
-        let made = Self { path, argument, there: true };
-        write_executable(&made.path, program)
-            .map_err(|error| WorkloadError::system(format!("writing {}", made.path.display()), error))?;
-        Ok(made)
-    }
-
-    fn remove(&mut self) -> io::Result<()> {
-        if std::mem::take(&mut self.there) { std::fs::remove_file(&self.path) } else { Ok(()) }
-    }
-}
-
-impl Drop for MadeProgram {
-    fn drop(&mut self) {
-        let _ = self.remove();
-    }
-}
-
 fn write_executable(path: &Path, program: &[u8]) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o700).open(path)?;
     file.write_all(program)?;
@@ -139,15 +110,24 @@ fn write_executable(path: &Path, program: &[u8]) -> io::Result<()> {
 }
 
 struct Forks {
-    made: MadeProgram,
+    made: Made,
+    /// Its path, as the system takes it.
+    program: CString,
     processes: u64,
 }
 
 impl Forks {
+    fn make(path: PathBuf, program: &[u8], processes: u64) -> Result<Self, WorkloadError> {
+        let name = CString::new(path.as_os_str().as_bytes());
+        let name = name.map_err(|error| WorkloadError::system("naming the program of kernel.fork", error))?;
+        let made = Made::by(path, |path| write_executable(path, program))?;
+        Ok(Self { made, program: name, processes })
+    }
+
     fn try_one(&self) -> Result<(), WorkloadError> {
         let status = self.start_and_wait()?;
         if status == Some(Errno::EACCES as i32) {
-            let folder = self.made.path.parent().unwrap_or(Path::new("/")).display();
+            let folder = self.made.path().parent().unwrap_or(Path::new("/")).display();
             return Err(WorkloadError::Missing(format!(
                 "no program can be started from {folder}: is it mounted noexec?"
             )));
@@ -158,7 +138,7 @@ impl Forks {
     /// The exit code; `None` if there was none. A child that got so far either runs the program or exits.
     #[inline]
     fn start_and_wait(&self) -> Result<Option<i32>, WorkloadError> {
-        let started = fork_exec(&self.made.argument);
+        let started = fork_exec(&self.program);
         let process = started.map_err(|error| WorkloadError::system("forking a process of kernel.fork", error))?;
         loop {
             match waitpid(process, None) {
@@ -179,7 +159,7 @@ impl Forks {
             Some(code) => format!("with {code} ({})", Errno::from_raw(code).desc()),
             None => "by a signal".to_owned(),
         };
-        Err(WorkloadError::Wrong(format!("{} ended {end} and not with {EXIT_CODE}", self.made.path.display())))
+        Err(WorkloadError::Wrong(format!("{} ended {end} and not with {EXIT_CODE}", self.made.path().display())))
     }
 }
 
@@ -193,8 +173,7 @@ impl Prepared for Forks {
     }
 
     fn clean_up(&mut self) -> Result<(), WorkloadError> {
-        let removed = self.made.remove();
-        removed.map_err(|error| WorkloadError::system(format!("removing {}", self.made.path.display()), error))
+        self.made.remove()
     }
 }
 
@@ -204,7 +183,7 @@ mod tests {
     use crate::workload::tests::alone;
 
     fn forks(folder: &Path, program: &[u8]) -> Forks {
-        Forks { made: MadeProgram::write(folder.join("kernel.fork"), program).unwrap(), processes: 3 }
+        Forks::make(folder.join("kernel.fork"), program, 3).unwrap()
     }
 
     #[test]
@@ -220,14 +199,14 @@ mod tests {
         let place = bytes.iter().rposition(|byte| *byte == EXIT_CODE);
         if let Some(place) = place {
             bytes[place] = 42;
-            write_executable(&forks.made.path, &bytes).unwrap();
+            write_executable(forks.made.path(), &bytes).unwrap();
             assert!(error(&mut forks).contains("ended with 42"));
             // The last byte of either program is in the instruction that makes the call.
             *bytes.last_mut().unwrap() = 0x0b;
-            write_executable(&forks.made.path, &bytes).unwrap();
+            write_executable(forks.made.path(), &bytes).unwrap();
             assert!(error(&mut forks).contains("ended by a signal"));
         }
-        write_executable(&forks.made.path, b"").unwrap();
+        write_executable(forks.made.path(), b"").unwrap();
         assert!(error(&mut forks).contains("ended with 8 (Exec format error)"));
         forks.clean_up().unwrap();
         assert!(error(&mut forks).contains("ended with 2 (No such file or directory)"));
@@ -241,7 +220,7 @@ mod tests {
         let forks = forks(folder.path(), &bytes);
         forks.try_one().unwrap();
         // Without the x bit exec is refused to root too, with the same error as on a noexec mount.
-        std::fs::set_permissions(&forks.made.path, Permissions::from_mode(0o600)).unwrap();
+        std::fs::set_permissions(forks.made.path(), Permissions::from_mode(0o600)).unwrap();
         let error = forks.try_one().unwrap_err();
         assert!(matches!(&error, WorkloadError::Missing(message) if message.contains("noexec")), "{error}");
     }

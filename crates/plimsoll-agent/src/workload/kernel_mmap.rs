@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use nix::errno::Errno;
 use plimsoll_protocol::Parameters;
 
-use super::sys::{Mapping, is_mapped};
+use super::region::{Mapping, is_mapped};
 use super::{
     About, MeasuredBy, Metric, MetricKind, ParameterAbout, Prepared, Recorder, Room, Scene, WarmUp, Workload,
     WorkloadError,

@@ -7,12 +7,13 @@ use std::ffi::{CStr, CString};
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use nix::fcntl::AtFlags;
 use nix::sys::stat::fstatat;
 use plimsoll_protocol::Parameters;
 
+use super::made::Made;
 use super::{
     About, MeasuredBy, Metric, MetricKind, ParameterAbout, Prepared, Recorder, Room, Scene, WarmUp, Workload,
     WorkloadError,
@@ -56,40 +57,20 @@ impl Workload for Stat {
     }
 }
 
-/// The directories; they go when this goes.
-struct MadeTree {
-    top: PathBuf,
-    there: bool,
+/// The directories, and the file in the deepest.
+fn make_tree(top: &Path) -> io::Result<()> {
+    let file = file_below(top);
+    fs::create_dir_all(file.parent().unwrap_or(top))?;
+    File::create(file).map(drop)
 }
 
-impl MadeTree {
-    fn make(top: PathBuf) -> io::Result<Self> {
-        // Made first, so that half a tree goes too.
-        let made = Self { top, there: true };
-        let file = made.file();
-        fs::create_dir_all(file.parent().unwrap_or(&made.top))?;
-        File::create(file)?;
-        Ok(made)
-    }
-
-    fn file(&self) -> PathBuf {
-        self.top.join(PATH.to_str().unwrap_or_default())
-    }
-
-    fn remove(&mut self) -> io::Result<()> {
-        if std::mem::take(&mut self.there) { fs::remove_dir_all(&self.top) } else { Ok(()) }
-    }
-}
-
-impl Drop for MadeTree {
-    fn drop(&mut self) {
-        let _ = self.remove();
-    }
+fn file_below(top: &Path) -> PathBuf {
+    top.join(PATH.to_str().unwrap_or_default())
 }
 
 struct Lookups {
     lookups: u64,
-    made: MadeTree,
+    made: Made,
     top: File,
     path: CString,
     inode: u64,
@@ -97,12 +78,15 @@ struct Lookups {
 
 impl Lookups {
     fn make(top: PathBuf, lookups: u64) -> Result<Self, WorkloadError> {
-        let name = top.display().to_string();
-        let refused = |error| WorkloadError::system(format!("making the directories below {name}"), error);
-        let made = MadeTree::make(top).map_err(refused)?;
-        let inode = fs::symlink_metadata(made.file()).map_err(refused)?.ino();
-        let top = File::open(&made.top).map_err(refused)?;
+        let made = Made::by(top, make_tree)?;
+        let opened = || Ok((fs::symlink_metadata(file_below(made.path()))?.ino(), File::open(made.path())?));
+        let refused = |error: io::Error| WorkloadError::system(format!("opening {}", made.path().display()), error);
+        let (inode, top) = opened().map_err(refused)?;
         Ok(Self { lookups, made, top, path: PATH.to_owned(), inode })
+    }
+
+    fn file(&self) -> PathBuf {
+        file_below(self.made.path())
     }
 
     #[inline]
@@ -111,9 +95,9 @@ impl Lookups {
             Ok(found) if found.st_ino == self.inode => Ok(()),
             Ok(found) => {
                 let message = format!("inode {} was found and {} was made", found.st_ino, self.inode);
-                Err(WorkloadError::Wrong(format!("{}: {message}", self.made.file().display())))
+                Err(WorkloadError::Wrong(format!("{}: {message}", self.file().display())))
             }
-            Err(error) => Err(WorkloadError::system(format!("looking up {}", self.made.file().display()), error)),
+            Err(error) => Err(WorkloadError::system(format!("looking up {}", self.file().display()), error)),
         }
     }
 }
@@ -127,8 +111,7 @@ impl Prepared for Lookups {
     }
 
     fn clean_up(&mut self) -> Result<(), WorkloadError> {
-        let removed = self.made.remove();
-        removed.map_err(|error| WorkloadError::system(format!("removing {}", self.made.top.display()), error))
+        self.made.remove()
     }
 }
 
@@ -148,7 +131,7 @@ mod tests {
         let mut lookups = Lookups::make(folder.path().join("tree"), 5).unwrap();
         assert_eq!(lookups.unit(&mut Recorder::default()).unwrap(), 5.0);
 
-        let (file, other) = (lookups.made.file(), folder.path().join("other"));
+        let (file, other) = (lookups.file(), folder.path().join("other"));
         fs::write(&other, "other").unwrap();
         fs::rename(&other, &file).unwrap();
         let error = lookups.unit(&mut Recorder::default()).unwrap_err().to_string();

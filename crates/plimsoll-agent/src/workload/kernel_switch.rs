@@ -14,9 +14,10 @@ use nix::fcntl::OFlag;
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::waitpid;
-use nix::unistd::{Pid, gettid, pipe2, read, write};
+use nix::unistd::{Pid, pipe2, read, write};
 use plimsoll_protocol::Parameters;
 
+use super::affinity::{Affinity, only};
 use super::sys::fork_answering;
 use super::words::{Words, chosen, points};
 use super::{
@@ -96,8 +97,7 @@ impl Workload for Switch {
 
 /// The CPUs of both, and what this thread had before.
 struct Pinned {
-    thread: Pid,
-    before: CpuSet,
+    affinity: Affinity,
     own: CpuSet,
     partner: CpuSet,
 }
@@ -105,9 +105,9 @@ struct Pinned {
 impl Pinned {
     /// The first CPU that this process may use, and for the partner the same or the next one.
     fn choose(cpus: Cpus) -> Result<Self, WorkloadError> {
-        let thread = gettid();
-        let before = sched_getaffinity(thread).map_err(|error| refused("reading the CPUs of this thread", error))?;
-        let mut allowed = (0..CpuSet::count()).filter(|cpu| before.is_set(*cpu) == Ok(true));
+        let affinity = Affinity::of_this_thread();
+        let affinity = affinity.map_err(|error| refused("reading the CPUs of this thread", error))?;
+        let mut allowed = affinity.cpus();
         let first = allowed.next().ok_or_else(|| WorkloadError::Wrong("this thread may use no CPU".to_owned()))?;
         let other = match cpus {
             Cpus::Same => first,
@@ -115,18 +115,9 @@ impl Pinned {
                 WorkloadError::Missing("kernel.switch across two CPUs needs two, and this process may use one".into())
             })?,
         };
-        let only = |cpu| {
-            let mut set = CpuSet::new();
-            set.set(cpu).map(|()| set)
-        };
+        drop(allowed);
         let set = |cpu| only(cpu).map_err(|error| refused("naming a CPU", error));
-        Ok(Self { thread, before, own: set(first)?, partner: set(other)? })
-    }
-}
-
-impl Drop for Pinned {
-    fn drop(&mut self) {
-        let _ = sched_setaffinity(self.thread, &self.before);
+        Ok(Self { own: set(first)?, partner: set(other)?, affinity })
     }
 }
 
@@ -174,7 +165,7 @@ impl Switches {
 
     /// Both processes with the CPUs that they are to have.
     fn places(&self) -> Result<[(Pid, &CpuSet); 2], WorkloadError> {
-        Ok([(self.pinned.thread, &self.pinned.own), (self.partner()?.process, &self.pinned.partner)])
+        Ok([(self.pinned.affinity.thread(), &self.pinned.own), (self.partner()?.process, &self.pinned.partner)])
     }
 
     fn pin(&self) -> Result<(), WorkloadError> {
@@ -224,8 +215,7 @@ impl Prepared for Switches {
 
     fn clean_up(&mut self) -> Result<(), WorkloadError> {
         self.partner = None;
-        let restored = sched_setaffinity(self.pinned.thread, &self.pinned.before);
-        restored.map_err(|error| refused("returning to the CPUs of before", error))
+        self.pinned.affinity.restore().map_err(|error| refused("returning to the CPUs of before", error))
     }
 }
 
@@ -243,6 +233,10 @@ mod tests {
         Switches { partner: Some(Partner::start().unwrap()), pinned, round_trips: 10, byte: 0 }
     }
 
+    fn cpus_of_this_thread() -> CpuSet {
+        sched_getaffinity(Pid::from_raw(0)).unwrap()
+    }
+
     fn is_there(process: Pid) -> bool {
         kill(process, None).is_ok()
     }
@@ -250,22 +244,22 @@ mod tests {
     #[test]
     fn the_partner_is_reaped_and_the_cpus_are_restored_by_clean_up_and_by_drop() {
         let _alone = alone();
-        let before = sched_getaffinity(gettid()).unwrap();
+        let before = cpus_of_this_thread();
         let mut switches = switches();
         let partner = switches.partner().unwrap().process;
         switches.pin().unwrap();
-        let pinned = sched_getaffinity(gettid()).unwrap();
+        let pinned = cpus_of_this_thread();
         assert_eq!((0..CpuSet::count()).filter(|cpu| pinned.is_set(*cpu) == Ok(true)).count(), 1);
         assert!(is_there(partner));
         switches.clean_up().unwrap();
-        assert_eq!((is_there(partner), sched_getaffinity(gettid()).unwrap()), (false, before));
+        assert_eq!((is_there(partner), cpus_of_this_thread()), (false, before));
         assert!(switches.unit(&mut Recorder::default()).is_err());
 
         let dropped = self::switches();
         let partner = dropped.partner().unwrap().process;
         dropped.pin().unwrap();
         drop(dropped);
-        assert_eq!((is_there(partner), sched_getaffinity(gettid()).unwrap()), (false, before));
+        assert_eq!((is_there(partner), cpus_of_this_thread()), (false, before));
     }
 
     #[test]
@@ -288,10 +282,10 @@ mod tests {
     #[test]
     fn a_process_that_was_moved_is_noticed() {
         let _alone = alone();
+        let before = cpus_of_this_thread();
         let mut switches = switches();
         switches.pin().unwrap();
         switches.verify().unwrap();
-        let before = switches.pinned.before;
         if before == switches.pinned.own {
             return;
         }

@@ -6,8 +6,8 @@
 
 use plimsoll_protocol::{ParameterError, Parameters};
 
-use super::region::{HUGE_PAGE_BYTES, Pages, Region};
-use super::words::{Words, chosen};
+use super::region::{Pages, Region};
+use super::words::chosen;
 use super::{
     About, MeasuredBy, Metric, MetricKind, ParameterAbout, Prepared, Recorder, Room, Scene, WarmUp, Workload,
     WorkloadError, mib,
@@ -30,7 +30,8 @@ const CLOSE_BYTES: u64 = 1 << 20;
 const LOADS_CLOSE: u64 = 1 << 18;
 const LOADS_FAR: u64 = 1 << 15;
 
-const PAGES: &Words<Pages> = &[("4k", Pages::Small), ("huge", Pages::Huge)];
+/// Smaller working sets do not need a huge page.
+const HUGE_PAGE_BYTES: u64 = Pages::Huge.bytes().get() as u64;
 
 /// The workload `mem.latency`.
 #[derive(Debug)]
@@ -87,7 +88,7 @@ impl Workload for Latency {
         let mut points = Vec::new();
         for bytes in sizes {
             points.push(Parameters::default().with("bytes", bytes).with("pages", "4k"));
-            if bytes >= HUGE_PAGE_BYTES as u64 {
+            if bytes >= HUGE_PAGE_BYTES {
                 points.push(Parameters::default().with("bytes", bytes).with("pages", "huge"));
             }
         }
@@ -112,19 +113,19 @@ impl Workload for Latency {
 /// Four times the last-level cache, in whole huge pages.
 fn largest_bytes(room: &Room) -> u64 {
     let (least, most) = CACHE_BYTES;
-    (room.cache_bytes.clamp(least, most) * CACHES).next_multiple_of(HUGE_PAGE_BYTES as u64)
+    (room.cache_bytes.clamp(least, most) * CACHES).next_multiple_of(HUGE_PAGE_BYTES)
 }
 
 fn working_set(parameters: &Parameters) -> Result<(u64, Pages), WorkloadError> {
     let bytes = ABOUT.number(parameters, "bytes")?;
-    let pages = chosen(parameters, "pages", PAGES)?;
+    let pages = chosen(parameters, "pages", Pages::WORDS)?;
     if bytes % LINE_BYTES > 0 {
         return Err(WorkloadError::Wrong(format!(
             "mem.latency: `bytes` is {bytes}, which is no multiple of {LINE_BYTES}"
         )));
     }
-    if pages == Pages::Huge && bytes < HUGE_PAGE_BYTES as u64 {
-        let (low, high) = (HUGE_PAGE_BYTES as u64, BYTES_MAX);
+    if pages == Pages::Huge && bytes < HUGE_PAGE_BYTES {
+        let (low, high) = (HUGE_PAGE_BYTES, BYTES_MAX);
         return Err(ParameterError::Range { name: "bytes".to_owned(), value: bytes, low, high }.into());
     }
     Ok((bytes, pages))

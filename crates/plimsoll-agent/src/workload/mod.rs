@@ -8,6 +8,7 @@ use std::path::Path;
 
 use plimsoll_protocol::{Cause, Parameter, ParameterError, Parameters};
 
+mod affinity;
 mod cpu_lzma;
 mod disk_randread;
 mod kernel_clock;
@@ -20,6 +21,7 @@ mod kernel_switch;
 mod kernel_syscall;
 mod kernel_thread;
 mod kernel_timer;
+mod made;
 mod mem_add;
 mod mem_copy;
 mod mem_latency;

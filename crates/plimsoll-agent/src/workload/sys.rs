@@ -2,15 +2,12 @@
 #![allow(unsafe_code, reason = "system calls for which nix has no safe wrapper; each says why it is sound")]
 
 use std::ffi::{CStr, c_int, c_void};
-use std::mem::ManuallyDrop;
-use std::num::NonZeroUsize;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
-use std::ptr::{self, NonNull};
+use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use nix::errno::Errno;
 use nix::libc;
-use nix::sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mmap_anonymous, munmap};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal, sigaction};
 use nix::unistd::{ForkResult, Pid, fork, getpid, gettid};
 
@@ -22,102 +19,6 @@ const DESCRIPTORS_CLOSED: RawFd = 1024;
 pub(super) fn personality_queried() -> i64 {
     // SAFETY: with this argument the call only answers.
     unsafe { libc::syscall(libc::SYS_personality, 0xffff_ffff_u64) }
-}
-
-/// Anonymous private memory, all of it this value's own; unmapped when this goes.
-#[derive(Debug)]
-pub(super) struct Mapping {
-    start: NonNull<c_void>,
-    bytes: NonZeroUsize,
-}
-
-impl Mapping {
-    /// Maps so many bytes and touches none.
-    #[inline]
-    pub(super) fn map(bytes: NonZeroUsize) -> nix::Result<Self> {
-        // SAFETY: without MAP_FIXED the kernel chooses a place where nothing is.
-        let start =
-            unsafe { mmap_anonymous(None, bytes, ProtFlags::PROT_READ | ProtFlags::PROT_WRITE, MapFlags::MAP_PRIVATE) };
-        Ok(Self { start: start?, bytes })
-    }
-
-    /// Maps so many bytes at a multiple of `alignment`; both are multiples of the page size.
-    pub(super) fn map_aligned(bytes: NonZeroUsize, alignment: NonZeroUsize) -> nix::Result<Self> {
-        let whole = Self::map(bytes.checked_add(alignment.get()).ok_or(Errno::ENOMEM)?)?;
-        let from = whole.address().next_multiple_of(alignment.get()) - whole.address();
-        let whole = ManuallyDrop::new(whole);
-        for (offset, bytes) in [(0, from), (from + bytes.get(), alignment.get() - from)] {
-            if bytes > 0 {
-                // SAFETY: both ends of the mapping are inside of it, and nobody refers to them.
-                unsafe { munmap(whole.start.byte_add(offset), bytes) }?;
-            }
-        }
-        // SAFETY: `from` is at most `alignment`, by which the mapping is longer than what remains of it.
-        Ok(Self { start: unsafe { whole.start.byte_add(from) }, bytes })
-    }
-
-    /// Where it begins.
-    #[inline]
-    pub(super) fn address(&self) -> usize {
-        self.start.as_ptr().addr()
-    }
-
-    /// Unmaps it; dropping does the same and keeps silent about a refusal.
-    #[inline]
-    pub(super) fn unmap(self) -> nix::Result<()> {
-        let this = ManuallyDrop::new(self);
-        // SAFETY: the range is this value's own, nobody can refer to it, and nobody will use it again.
-        unsafe { munmap(this.start, this.bytes.get()) }
-    }
-
-    /// Whether it should be made of huge pages.
-    pub(super) fn want_huge_pages(&mut self, wanted: bool) -> nix::Result<()> {
-        self.advise(if wanted { MmapAdvise::MADV_HUGEPAGE } else { MmapAdvise::MADV_NOHUGEPAGE })
-    }
-
-    /// Gives every page back; it is zeros afterwards.
-    pub(super) fn give_back(&mut self) -> nix::Result<()> {
-        self.advise(MmapAdvise::MADV_DONTNEED)
-    }
-
-    fn advise(&mut self, advice: MmapAdvise) -> nix::Result<()> {
-        // SAFETY: the range is this value's own and borrowed by nobody else; no advice given here unmaps it, and
-        // bytes have no invalid value.
-        unsafe { madvise(self.start, self.bytes.get(), advice) }
-    }
-
-    /// Writes one byte in every `stride`.
-    pub(super) fn touch(&mut self, stride: NonZeroUsize, value: u8) {
-        for offset in (0..self.bytes.get()).step_by(stride.get()) {
-            // SAFETY: the offset is within the mapping, which is writable and this value's own.
-            unsafe { self.start.byte_add(offset).cast::<u8>().write_volatile(value) };
-        }
-    }
-
-    /// Whether one byte in every `stride` is this.
-    pub(super) fn holds(&self, stride: NonZeroUsize, value: u8) -> bool {
-        // SAFETY: the offset is within the mapping, which is readable and zeros at first.
-        let at = |offset| unsafe { self.start.byte_add(offset).cast::<u8>().read_volatile() };
-        (0..self.bytes.get()).step_by(stride.get()).all(|offset| at(offset) == value)
-    }
-}
-
-impl Drop for Mapping {
-    fn drop(&mut self) {
-        // SAFETY: as in `unmap`.
-        let _ = unsafe { munmap(self.start, self.bytes.get()) };
-    }
-}
-
-/// Whether there is a page of this process at an address, a multiple of the page size.
-pub(super) fn is_mapped(address: usize) -> nix::Result<bool> {
-    let mut resident = 0_u8;
-    // SAFETY: the kernel looks at the address and does not follow it; one byte is written for the one page asked.
-    match Errno::result(unsafe { libc::mincore(ptr::without_provenance_mut(address), 1, &raw mut resident) }) {
-        Ok(_) => Ok(true),
-        Err(Errno::ENOMEM) => Ok(false),
-        Err(errno) => Err(errno),
-    }
 }
 
 /// Forks a child that answers every byte with the next one until a pipe ends or the calling thread does. It keeps no
@@ -265,26 +166,6 @@ impl Drop for CountedSignal {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const PAGE: NonZeroUsize = NonZeroUsize::new(4096).unwrap();
-    const HUGE: NonZeroUsize = NonZeroUsize::new(2 << 20).unwrap();
-
-    #[test]
-    fn a_region_is_aligned_and_writable_to_its_end_and_zeros_when_given_back() {
-        let mut region = Mapping::map_aligned(HUGE, HUGE).unwrap();
-        assert_eq!(region.address() % HUGE, 0);
-        assert!(is_mapped(region.address() + HUGE.get() - PAGE.get()).unwrap());
-        region.touch(PAGE, 7);
-        assert!(region.holds(PAGE, 7) && !region.holds(PAGE, 0));
-        region.give_back().unwrap();
-        assert!(region.holds(PAGE, 0));
-    }
-
-    #[test]
-    fn an_unused_page_far_below_is_not_mapped() {
-        // The first page of the address space is kept empty so that null pointers fault.
-        assert_eq!(is_mapped(0), Ok(false));
-    }
 
     #[test]
     fn a_thread_returns_its_sum() {

@@ -9,10 +9,11 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{JoinHandle, Thread};
 
-use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
+use nix::sched::sched_setaffinity;
 use nix::unistd::Pid;
 use plimsoll_protocol::Parameters;
 
+use super::affinity::{Affinity, only};
 use super::{Room, WorkloadError};
 
 /// Looks at a signal before going to sleep: some microseconds to a tenth of a millisecond, by the CPU's pause.
@@ -34,7 +35,8 @@ pub(super) trait Member: 'static {
 pub(super) struct Team<M: Member> {
     own: M,
     others: Others<M::Task>,
-    _affinity: Affinity,
+    /// Frees the thread that measures: what it does next is another workload.
+    _affinity: Option<Affinity>,
 }
 
 impl<M: Member> Team<M> {
@@ -46,11 +48,12 @@ impl<M: Member> Team<M> {
         count: usize,
         make: impl Fn(usize) -> Result<M, WorkloadError> + Send + Sync + 'static,
     ) -> Result<Self, WorkloadError> {
-        let affinity = Affinity::for_threads(count);
+        let (affinity, cpus) = places(count).unzip();
+        let cpus = cpus.unwrap_or_default();
         let mut others = Others { signals: Arc::new(Signals::new(count)), threads: Vec::new() };
         let make = Arc::new(make);
         for index in 1..count {
-            let (signals, make, cpu) = (Arc::clone(&others.signals), Arc::clone(&make), affinity.cpu(index));
+            let (signals, make, cpu) = (Arc::clone(&others.signals), Arc::clone(&make), cpus.get(index).copied());
             let run = move || {
                 pin(cpu);
                 serve(&signals, || make(index));
@@ -58,7 +61,7 @@ impl<M: Member> Team<M> {
             let thread = std::thread::Builder::new().name("team".to_owned()).spawn(run);
             others.threads.push(thread.map_err(|error| WorkloadError::system("starting a thread", error))?);
         }
-        pin(affinity.cpu(0));
+        pin(cpus.first().copied());
         let own = make(0);
         others.signals.wait_for_all();
         others.signals.outcome()?;
@@ -198,43 +201,16 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The CPUs on which the threads may run, one for each; none where there are fewer, or where nobody says.
-struct Affinity {
-    before: Option<CpuSet>,
-    cpus: Vec<usize>,
-}
-
-impl Affinity {
-    fn for_threads(count: usize) -> Self {
-        let before = sched_getaffinity(Pid::from_raw(0)).ok();
-        let allowed = |cpu: &usize| before.is_some_and(|set| set.is_set(*cpu) == Ok(true));
-        let mut cpus: Vec<_> = (0..CpuSet::count()).filter(allowed).collect();
-        if cpus.len() < count {
-            cpus.clear();
-        }
-        Self { before, cpus }
-    }
-
-    fn cpu(&self, index: usize) -> Option<usize> {
-        self.cpus.get(index).copied()
-    }
-}
-
-/// Frees the thread that measures: what it does next is another workload.
-impl Drop for Affinity {
-    fn drop(&mut self) {
-        if let Some(before) = self.before.filter(|_| !self.cpus.is_empty()) {
-            let _ = sched_setaffinity(Pid::from_raw(0), &before);
-        }
-    }
+/// A CPU for each thread, and what this one might use before; none where there are fewer, or where nobody says.
+fn places(count: usize) -> Option<(Affinity, Vec<usize>)> {
+    let affinity = Affinity::of_this_thread().ok()?;
+    let cpus: Vec<usize> = affinity.cpus().take(count).collect();
+    (cpus.len() == count).then_some((affinity, cpus))
 }
 
 /// Keeps this thread on one CPU. Where that is refused it runs where it may.
 fn pin(cpu: Option<usize>) {
-    let mut only = CpuSet::new();
-    if let Some(cpu) = cpu
-        && only.set(cpu).is_ok()
-    {
+    if let Some(only) = cpu.and_then(|cpu| only(cpu).ok()) {
         let _ = sched_setaffinity(Pid::from_raw(0), &only);
     }
 }
@@ -279,8 +255,7 @@ mod tests {
     }
 
     fn cpus() -> usize {
-        let set = sched_getaffinity(Pid::from_raw(0)).unwrap();
-        (0..CpuSet::count()).filter(|cpu| set.is_set(*cpu).unwrap()).count()
+        Affinity::of_this_thread().unwrap().cpus().count()
     }
 
     fn team(count: usize) -> Team<Adder> {

@@ -3,16 +3,17 @@
 
 mod sys;
 
+use std::num::NonZeroUsize;
+
 use nix::errno::Errno;
-use nix::sys::mman::MmapAdvise;
 use nix::unistd::{SysconfVar, sysconf};
 
+use super::words::Words;
 use super::{WorkloadError, mib};
-pub(super) use sys::{Plain, Region};
+pub(super) use sys::{Mapping, Plain, Region, is_mapped};
 
-/// What the kernel calls a huge page where small pages have 4 KiB.
-pub(super) const HUGE_PAGE_BYTES: usize = 2 << 20;
-const SMALL_PAGE_BYTES: usize = 4096;
+const SMALL_BYTES: NonZeroUsize = NonZeroUsize::new(4096).unwrap();
+const HUGE_BYTES: NonZeroUsize = NonZeroUsize::new(2 << 20).unwrap();
 const SMAPS: &str = "/proc/self/smaps";
 
 /// Sizes of pages that can be asked for.
@@ -24,42 +25,66 @@ pub(super) enum Pages {
     Huge,
 }
 
-impl<T: Plain> Region<T> {
-    /// Zeros in pages as this environment gives them to any program.
-    pub(super) fn new(elements: usize) -> Result<Self, WorkloadError> {
-        Self::aligned(elements, SMALL_PAGE_BYTES).map_err(|error| no_room(elements * size_of::<T>(), error))
+impl Pages {
+    /// As plans name them.
+    pub(super) const WORDS: &Words<Self> = &[("4k", Self::Small), ("huge", Self::Huge)];
+
+    pub(super) const fn bytes(self) -> NonZeroUsize {
+        match self {
+            Self::Small => SMALL_BYTES,
+            Self::Huge => HUGE_BYTES,
+        }
     }
 
-    /// Zeros in touched pages of this size.
+    /// Some kernels for ARM have larger ones, and then their huge ones are larger too.
     ///
     /// # Errors
-    /// [`WorkloadError::Missing`] where such pages cannot be had, or cannot be seen to be had.
-    pub(super) fn paged(elements: usize, pages: Pages) -> Result<Self, WorkloadError>
-    where
-        T: Default,
-    {
-        if sysconf(SysconfVar::PAGE_SIZE).ok().flatten() != Some(SMALL_PAGE_BYTES as i64) {
-            return Err(WorkloadError::Missing("the kernel's pages are not of 4 KiB".to_owned()));
+    /// [`WorkloadError::Missing`] where the kernel's pages are not small ones.
+    pub(super) fn small_is_base() -> Result<(), WorkloadError> {
+        let small = Self::Small.bytes();
+        match sysconf(SysconfVar::PAGE_SIZE) {
+            Ok(Some(bytes)) if bytes != small.get() as i64 => {
+                Err(WorkloadError::Missing(format!("the kernel has pages of {bytes} bytes, none of {small}")))
+            }
+            _ => Ok(()),
         }
-        let wanted_bytes = (elements * size_of::<T>()).next_multiple_of(HUGE_PAGE_BYTES);
-        let region = Self::aligned(wanted_bytes / size_of::<T>(), HUGE_PAGE_BYTES);
-        let mut region = region.map_err(|error| no_room(wanted_bytes, error))?;
-        let advised = match pages {
-            Pages::Small => region.advise(wanted_bytes, MmapAdvise::MADV_NOHUGEPAGE),
-            Pages::Huge => region.advise(wanted_bytes, MmapAdvise::MADV_HUGEPAGE),
-        };
-        for page in region.chunks_mut(SMALL_PAGE_BYTES / size_of::<T>()) {
-            page[0] = std::hint::black_box(T::default());
-        }
-        let start = region.as_ptr().addr();
-        let huge = std::fs::read_to_string(SMAPS).map(|smaps| huge_bytes(&smaps, start, start + wanted_bytes));
-        check(pages, advised, huge, wanted_bytes as u64)?;
-        Ok(region)
     }
 }
 
-fn no_room(bytes: usize, error: Errno) -> WorkloadError {
-    WorkloadError::system(format!("mapping {} MiB of memory", mib(bytes as u64)), error)
+impl<T: Plain> Region<T> {
+    /// Zeros in pages as this environment gives them to any program.
+    pub(super) fn new(elements: usize) -> Result<Self, WorkloadError> {
+        let bytes = bytes_of::<T>(elements)?;
+        Ok(Self::over(Mapping::map(bytes).map_err(|error| no_room(bytes, error))?))
+    }
+
+    /// Zeros in touched pages of this size; as many elements as fill huge pages.
+    ///
+    /// # Errors
+    /// [`WorkloadError::Missing`] where such pages cannot be had, or cannot be seen to be had.
+    pub(super) fn paged(elements: usize, pages: Pages) -> Result<Self, WorkloadError> {
+        Pages::small_is_base()?;
+        let huge = Pages::Huge.bytes();
+        let bytes = bytes_of::<T>(elements)?.get().checked_next_multiple_of(huge.get()).and_then(NonZeroUsize::new);
+        let bytes = bytes.ok_or_else(|| WorkloadError::no_memory("a region"))?;
+        let mut mapping = Mapping::map_aligned(bytes, huge).map_err(|error| no_room(bytes, error))?;
+        let advised = mapping.want_huge_pages(pages == Pages::Huge);
+        mapping.touch(Pages::Small.bytes(), 0);
+        let start = mapping.address();
+        let huge = std::fs::read_to_string(SMAPS).map(|smaps| huge_bytes(&smaps, start, start + bytes.get()));
+        check(pages, advised, huge, bytes.get() as u64)?;
+        Ok(Self::over(mapping))
+    }
+}
+
+/// A byte at least: nothing cannot be mapped.
+fn bytes_of<T>(elements: usize) -> Result<NonZeroUsize, WorkloadError> {
+    let bytes = elements.checked_mul(size_of::<T>()).and_then(|bytes| NonZeroUsize::new(bytes.max(1)));
+    bytes.ok_or_else(|| WorkloadError::no_memory("a region"))
+}
+
+fn no_room(bytes: NonZeroUsize, error: Errno) -> WorkloadError {
+    WorkloadError::system(format!("mapping {} MiB of memory", mib(bytes.get() as u64)), error)
 }
 
 /// Whether the pages are what was asked for, from the kernel's answer to the advice and what it shows of the mapping.
@@ -146,11 +171,13 @@ VmFlags: rd wr mr mw me ac sd hg \n\
     #[test]
     fn a_region_is_aligned_zero_and_written_to_its_end() {
         let mut region = Region::<u64>::paged(1000, Pages::Small).unwrap();
-        assert!(region.as_ptr().addr().is_multiple_of(HUGE_PAGE_BYTES));
+        assert!(region.as_ptr().addr().is_multiple_of(Pages::Huge.bytes().get()));
         assert!(region.len() >= 1000 && region.iter().all(|word| *word == 0));
         region.fill(u64::MAX);
         assert!(region.iter().all(|word| *word == u64::MAX));
-        assert!(Region::<u64>::aligned(usize::MAX / 8, 4096).is_err());
+        assert!(Region::<u64>::new(usize::MAX / 8).is_err() && Region::<u64>::new(usize::MAX).is_err());
+        assert!(Region::<u64>::paged(usize::MAX / 8, Pages::Huge).is_err());
+        assert!(Region::<u64>::new(0).unwrap().is_empty());
     }
 
     #[test]
