@@ -225,6 +225,22 @@ pub enum Cause {
 }
 
 impl Cause {
+    /// Every one.
+    pub const ALL: [Self; 12] = [
+        Self::Launch,
+        Self::Timeout,
+        Self::Died,
+        Self::OutOfMemory,
+        Self::DiskFull,
+        Self::Workload,
+        Self::Protocol,
+        Self::Mismatch,
+        Self::Clock,
+        Self::TearDown,
+        Self::Interrupted,
+        Self::Missing,
+    ];
+
     /// The name that is stored and printed.
     #[must_use]
     pub fn name(self) -> &'static str {

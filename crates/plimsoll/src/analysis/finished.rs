@@ -30,9 +30,9 @@ pub(super) fn finished(record: &RunRecord, cells: &[Cell<'_>]) -> BTreeSet<u32> 
 fn is_whole(record: &RunRecord, cells: &[Cell<'_>], block: u32, before: Option<u32>) -> bool {
     let is_excused = |cell: &Cell<'_>, slot: &Slot| {
         let arm = Arm { environment: slot.environment, replica: slot.replica };
-        let of_arm = record.mishaps.iter().filter(|mishap| mishap.arm.as_ref() == Some(&arm));
+        let mut of_arm = record.mishaps.iter().filter(|mishap| mishap.arm.as_ref() == Some(&arm));
         // What an arm lacked in an earlier block it need not have been asked for again.
-        of_arm.into_iter().any(|mishap| mishap.block == block || is_lack_of(mishap, cell))
+        of_arm.any(|mishap| mishap.block == block || is_lack_of(mishap, cell))
     };
     let slots = planned_slots(record, block);
     cells.iter().all(|cell| {

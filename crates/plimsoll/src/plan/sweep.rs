@@ -8,6 +8,10 @@ use plimsoll_protocol::{Parameter, Parameters};
 /// Most points of one workload.
 const POINTS_MAX: usize = 64;
 
+/// Where every size fits.
+const AMPLE: Room =
+    Room { cpus: 1024, memory_bytes: 1 << 60, disk_bytes: 1 << 60, files_bytes_max: 1 << 60, cache_bytes: 32 << 20 };
+
 /// Values that a plan wrote for the parameters of a workload: several make a sweep.
 pub(super) type Written = BTreeMap<String, Vec<Parameter>>;
 
@@ -34,7 +38,8 @@ impl Point {
 }
 
 /// The points of a workload in this room, each sized; the first is the one that is tested. Of those that the workload
-/// declares, perhaps no other is wanted.
+/// declares, perhaps no other is wanted. What was written must be possible; a declared value that does not go with it,
+/// however large the room, is left out.
 ///
 /// # Errors
 /// One line for each point that cannot be, and one for a sweep of too many.
@@ -70,30 +75,22 @@ pub(super) fn points(
     if (1..axes.len()).any(|number| axes[..number].contains(&axes[number])) {
         return Err(vec![format!("{}: the same value is written twice", workload.about().name)]);
     }
-    let (mut points, mut errors) = (Vec::new(), Vec::new());
+    let (mut points, mut conflicts, mut errors) = (Vec::new(), Vec::new(), Vec::new());
     for axes in axes {
         let mut wanted = fixed.clone();
         wanted.0.extend(axes.0.clone());
+        let is_partly_declared = axes.0.keys().any(|name| !written.contains_key(name));
         match workload.size(room, &wanted) {
             Ok(parameters) => points.push(Point { axes, parameters }),
-            // A declared value need not go with what was written; what was written must be possible.
-            Err(_) if axes.0.keys().any(|name| !written.contains_key(name)) && !written.is_empty() => {}
+            Err(error) if is_partly_declared && workload.size(&AMPLE, &wanted).is_err() => conflicts.push(error),
             Err(error) => errors.push(error),
         }
     }
-    errors.dedup();
-    match (points.is_empty(), errors.is_empty()) {
-        (false, true) => Ok(points),
-        (true, true) => Err(vec![none_fits(workload, room, written)]),
-        (_, false) => Err(errors),
+    if points.is_empty() {
+        errors.append(&mut conflicts);
     }
-}
-
-/// Why not even the first of the declared points goes with what was written.
-fn none_fits(workload: &dyn Workload, room: &Room, written: &Written) -> String {
-    let first = written.iter().filter_map(|(name, values)| Some((name.clone(), values.first()?.clone()))).collect();
-    let refused = workload.size(room, &Parameters(first)).err();
-    refused.unwrap_or_else(|| format!("{}: no point can be measured with these values", workload.about().name))
+    errors.dedup();
+    if errors.is_empty() { Ok(points) } else { Err(errors) }
 }
 
 fn set(mut point: Parameters, name: &str, value: &Parameter) -> Parameters {
@@ -199,5 +196,20 @@ mod tests {
         let found: Vec<String> = json(4 << 20);
         assert_eq!(found.len(), 2);
         assert!(points(latency, &ROOM, &written(1 << 37), false).unwrap_err()[0].contains("--memory"));
+        let never = Written::from([("pages".to_owned(), vec!["1g".into()])]);
+        let errors = points(latency, &ROOM, &never, false).unwrap_err();
+        assert_eq!(errors, ["parameter `pages` is `1g`; it can be `4k` or `huge`"]);
+    }
+
+    #[test]
+    fn declared_values_for_which_there_is_no_room_are_refused_whatever_is_written() {
+        let latency = find("mem.latency").unwrap();
+        let small = Room { memory_bytes: 48 << 20, ..ROOM };
+        let written = Written::from([("pages".to_owned(), vec!["4k".into()])]);
+        let errors = points(latency, &small, &written, false).unwrap_err();
+        assert!(errors[0].contains("set --memory to 64 MiB"), "{errors:?}");
+        // What was written leaves out the large working sets, so the small room is no matter.
+        let written = Written::from([("bytes".to_owned(), vec![4096.into()])]);
+        assert_eq!(points(latency, &small, &written, false).unwrap().len(), 1);
     }
 }

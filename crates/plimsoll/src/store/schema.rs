@@ -102,23 +102,5 @@ pub(super) fn stop_reason(name: &str) -> Option<StopReason> {
 }
 
 pub(super) fn cause(name: &str) -> Option<Cause> {
-    use Cause::{
-        Clock, Died, DiskFull, Interrupted, Launch, Mismatch, Missing, OutOfMemory, Protocol, TearDown, Timeout,
-        Workload,
-    };
-    let all = [
-        Launch,
-        Timeout,
-        Died,
-        OutOfMemory,
-        DiskFull,
-        Workload,
-        Protocol,
-        Mismatch,
-        Clock,
-        TearDown,
-        Interrupted,
-        Missing,
-    ];
-    all.into_iter().find(|cause| cause.name() == name)
+    Cause::ALL.into_iter().find(|cause| cause.name() == name)
 }
