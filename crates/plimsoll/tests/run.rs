@@ -320,3 +320,25 @@ fn the_harness_adds_little_to_a_slice() {
     let undisturbed = overheads.fold(f64::INFINITY, f64::min);
     assert!((0.0..0.01).contains(&undisturbed), "the harness spent {:.2} % of a slice", undisturbed * 100.0);
 }
+
+/// gVisor knows no `personality` that only asks. A sweep may lack it quietly; a plan that asks for it alone may not.
+#[test]
+fn what_an_environment_lacks_is_said_and_fails_a_run_that_asked_for_nothing_else() {
+    if !support::require("gvisor") {
+        return;
+    }
+    for (calls, code) in [(r#""personality""#, 4), (r#"["getppid", "personality"]"#, 0)] {
+        let desk = Desk::new();
+        let plan = format!("[parameters.\"kernel.syscall\"]\ncall = {calls}\n");
+        fs::write(desk.folder.path().join("run.toml"), plan).unwrap();
+        let output = desk.run(&["run.toml", "-e", "gvisor", "-w", "kernel.syscall", "--blocks", "2"]);
+        let said = text(&output.stdout);
+        assert_eq!(output.status.code(), Some(code), "{said}{}", text(&output.stderr));
+        assert!(said.contains("Could not run here"), "{said}");
+        assert!(said.contains("gvisor") && said.contains("personality"), "{said}");
+        let record = desk.record();
+        assert!(record.mishaps.iter().all(|mishap| mishap.cause == Cause::Missing), "{:?}", record.mishaps);
+        assert!(record.mishaps.len() <= 2, "asked twice at most: {:?}", record.mishaps);
+        assert_eq!(desk.traces(), [""; 0]);
+    }
+}
