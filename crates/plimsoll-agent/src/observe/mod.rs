@@ -130,6 +130,8 @@ impl Files {
             let state = self.text(format!("/sys/devices/system/cpu/vulnerabilities/{name}"));
             add(format!("mitigation.{name}"), state);
         }
+        let nodes = self.text("/sys/devices/system/node/online").map(|list| cpu::list(&list).len());
+        add("memory.numa_nodes".to_owned(), nodes.map(|count| count.to_string()));
         add("cpu.quota".to_owned(), cgroup::cpu_quota(self, mounts).map(|cpus| format!("{cpus:.2}")));
         add("memory.page_bytes".to_owned(), page_bytes().map(|bytes| bytes.to_string()));
         for value in facts.values_mut().filter(|value| value.len() > FACT_BYTES_MAX) {

@@ -10,7 +10,7 @@ use super::{
     WorkloadError,
 };
 
-const READS: u64 = 50_000;
+const READS: u64 = 10_000;
 
 /// The workload `kernel.clock`.
 #[derive(Debug)]

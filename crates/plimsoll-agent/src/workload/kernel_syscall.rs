@@ -15,7 +15,7 @@ use super::{
 };
 use crate::sys::getppid_uncached;
 
-const CALLS: u64 = 10_000;
+const CALLS: u64 = 1000;
 const CALL: &Words<Call> = &[("getppid", Call::Getppid), ("personality", Call::Personality)];
 
 #[derive(Debug, Clone, Copy)]

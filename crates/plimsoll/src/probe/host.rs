@@ -257,8 +257,19 @@ fn memory(files: &HostFiles, facts: &mut Facts) {
     let defrag = files.text("/sys/kernel/mm/transparent_hugepage/defrag");
     facts.put("memory.thp_defrag", defrag.as_deref().and_then(chosen));
     facts.put("memory.ksm", files.number("/sys/kernel/mm/ksm/run"));
-    let nodes = files.text("/sys/devices/system/node/online").map(|text| cpus::cpu_list(&text).len());
-    facts.put("memory.numa_nodes", nodes);
+    let nodes = numa_nodes(files);
+    facts.put("memory.numa_nodes", (!nodes.is_empty()).then_some(nodes.len()));
+    for (node, cpus) in nodes {
+        facts.put(&format!("memory.numa_node{node}_cpus"), Some(cpus).filter(|cpus| !cpus.is_empty()));
+    }
+}
+
+/// Each NUMA node with the list of its CPUs as the kernel writes it; empty for a node of memory alone.
+pub(super) fn numa_nodes(files: &HostFiles) -> Vec<(u32, String)> {
+    let folder = "/sys/devices/system/node";
+    let online = files.text(&format!("{folder}/online")).unwrap_or_default();
+    let cpus = |node| files.text(&format!("{folder}/node{node}/cpulist")).unwrap_or_default();
+    cpus::cpu_list(&online).into_iter().map(|node| (node, cpus(node))).collect()
 }
 
 fn system(files: &HostFiles, facts: &mut Facts) {
@@ -346,6 +357,9 @@ mod tests {
             ("etc/os-release", "NAME=x\nPRETTY_NAME=\"Some Linux 12\"\n"),
             ("proc/meminfo", "MemTotal: 2048 kB\nHugePages_Total:       0\n"),
             ("sys/kernel/mm/transparent_hugepage/enabled", "[always] madvise never\n"),
+            ("sys/devices/system/node/online", "0-1\n"),
+            ("sys/devices/system/node/node0/cpulist", "0,2\n"),
+            ("sys/devices/system/node/node1/cpulist", "1,3\n"),
         ]);
         let facts = describe(&files);
         let expected = [
@@ -360,6 +374,9 @@ mod tests {
             ("os", "Some Linux 12"),
             ("memory.total_bytes", "2097152"),
             ("memory.thp", "always"),
+            ("memory.numa_nodes", "2"),
+            ("memory.numa_node0_cpus", "0,2"),
+            ("memory.numa_node1_cpus", "1,3"),
             ("host.virtualised", "no"),
         ];
         for (name, value) in expected {

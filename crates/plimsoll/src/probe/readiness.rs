@@ -70,6 +70,8 @@ pub struct HostState {
     pub turbo: Option<bool>,
     /// Policy of transparent huge pages.
     pub thp: Option<String>,
+    /// CPUs of each NUMA node that has any, as lists such as `0-15`.
+    pub numa_node_cpus: Vec<String>,
     /// Whether two hardware threads share a core.
     pub smt_active: Option<bool>,
     /// Share of the CPUs' time that a hypervisor gave to others, 0 to 1.
@@ -110,6 +112,7 @@ pub fn observe(data: &Path) -> HostState {
         governor: host::governor(&files),
         turbo: host::turbo(&files),
         thp: files.text("/sys/kernel/mm/transparent_hugepage/enabled").as_deref().and_then(chosen).map(str::to_owned),
+        numa_node_cpus: numa_node_cpus(&files),
         smt_active: files.number("/sys/devices/system/cpu/smt/active").map(|active| active != 0),
         stolen_share: watch_steal(),
         cpu_pressure_percent: load_files.pressure,
@@ -122,6 +125,10 @@ pub fn observe(data: &Path) -> HostState {
         virtualised: host::virtualised(&files),
         root: nix::unistd::Uid::effective().is_root(),
     }
+}
+
+fn numa_node_cpus(files: &HostFiles) -> Vec<String> {
+    host::numa_nodes(files).into_iter().map(|(_, cpus)| cpus).filter(|cpus| !cpus.is_empty()).collect()
 }
 
 struct LoadSeen {
@@ -158,8 +165,21 @@ fn watch_steal() -> Option<f64> {
 /// What of a host's state stands in the way, worst first.
 #[must_use]
 pub fn judge(state: &HostState) -> Vec<Obstacle> {
-    let rules =
-        [root, memory, disk, data_in_memory, steal, other_load, swap, governor, turbo, smt, huge_pages, virtualised];
+    let rules = [
+        root,
+        memory,
+        disk,
+        data_in_memory,
+        steal,
+        other_load,
+        swap,
+        governor,
+        turbo,
+        smt,
+        numa,
+        huge_pages,
+        virtualised,
+    ];
     let mut obstacles: Vec<Obstacle> = rules.iter().filter_map(|rule| rule(state)).collect();
     obstacles.sort_by_key(|obstacle| std::cmp::Reverse(obstacle.severity));
     obstacles
@@ -251,6 +271,14 @@ fn smt(state: &HostState) -> Option<Obstacle> {
     if state.smt_active? { obstacle(Severity::Note, "SMT is on", why, Some(remedy)) } else { None }
 }
 
+fn numa(state: &HostState) -> Option<Obstacle> {
+    let [first, _, ..] = state.numa_node_cpus.as_slice() else { return None };
+    let what = format!("{} NUMA nodes, with CPUs {}", state.numa_node_cpus.len(), state.numa_node_cpus.join(" and "));
+    let why = "threads on one node pay for memory of another, and environments need not place them alike";
+    let remedy = format!("measure one node too: --cpus {first}, without the CPUs that the harness needs");
+    obstacle(Severity::Note, what, why, Some(&remedy))
+}
+
 fn huge_pages(state: &HostState) -> Option<Obstacle> {
     let policy = state.thp.as_deref().filter(|policy| *policy != "madvise")?;
     let why = "a guest's memory and a process's memory can then have pages of different sizes; it is a policy worth \
@@ -278,6 +306,7 @@ mod tests {
             governor: Some("performance".to_owned()),
             turbo: Some(false),
             thp: Some("madvise".to_owned()),
+            numa_node_cpus: vec!["0-3".to_owned()],
             smt_active: Some(false),
             stolen_share: Some(0.0),
             cpu_pressure_percent: Some(0.5),
@@ -315,6 +344,8 @@ mod tests {
         check(|state| state.turbo = Some(true), &["turbo is on"]);
         check(|state| state.thp = Some("always".to_owned()), &["transparent huge pages: always"]);
         check(|state| state.smt_active = Some(true), &["SMT is on"]);
+        let nodes = ["0-7", "8-15"].map(str::to_owned);
+        check(|state| state.numa_node_cpus = nodes.to_vec(), &["2 NUMA nodes, with CPUs 0-7 and 8-15"]);
         let stolen = "12 % of CPU time is stolen by the hypervisor under this host";
         check(|state| state.stolen_share = Some(0.12), &[stolen]);
         check(|state| state.cpu_pressure_percent = Some(31.4), &["in 31 % of the last 10 s a task waited for a CPU"]);
