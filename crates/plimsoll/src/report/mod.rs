@@ -21,6 +21,7 @@ mod plan_text;
 mod plot;
 mod points;
 mod standing;
+mod sweep;
 mod text;
 pub mod units;
 mod words;
