@@ -10,6 +10,7 @@ use std::io::{self, Write};
 use minijinja::{AutoEscape, Environment, Value, context};
 use serde::Serialize;
 
+use super::curves::Curves;
 use super::page::{Page, Panel, Row, spoiled};
 use super::plot::{Axis, Mark};
 use super::sweep::{self, Sweep};
@@ -20,9 +21,10 @@ use crate::analysis::findings::EnvironmentFindings;
 use crate::sample::RunRecord;
 
 const STYLE: &str = include_str!("html/style.css");
-const TEMPLATES: [(&str, &str); 5] = [
+const TEMPLATES: [(&str, &str); 6] = [
     ("report.html", include_str!("html/report.html")),
     ("panel.html", include_str!("html/panel.html")),
+    ("curves.html", include_str!("html/curves.html")),
     ("sweep.html", include_str!("html/sweep.html")),
     ("glance.html", include_str!("html/glance.html")),
     ("environment.html", include_str!("html/environment.html")),
@@ -88,6 +90,7 @@ struct Drawn<'a> {
 #[derive(Serialize)]
 struct DrawnSweep<'a> {
     sweep: &'a Sweep,
+    curves: Option<Curves>,
 }
 
 #[derive(Serialize)]
@@ -106,7 +109,7 @@ struct DrawnRow<'a> {
 impl<'a> Drawn<'a> {
     fn of(family: &'a super::page::Family) -> Self {
         let drawn = |panels: &'a [Panel]| panels.iter().map(DrawnPanel::of).collect();
-        let sweep = |sweep: &'a Sweep| DrawnSweep { sweep };
+        let sweep = |sweep: &'a Sweep| DrawnSweep { sweep, curves: Curves::of(sweep) };
         Self {
             title: &family.title,
             headline: drawn(&family.headline),
@@ -319,9 +322,10 @@ mod tests {
     }
 
     #[test]
-    fn every_cell_of_a_sweep_is_on_the_page() {
+    fn a_sweep_is_drawn_and_every_cell_of_it_is_on_the_page() {
         let findings = fixture::sweeps();
         let html = fixture::written(&Html, &findings).replace('\u{a0}', " ").replace("&#x2f;", "/");
+        assert_eq!(html.matches("<svg class=\"curve\" role=\"img\">").count(), 2, "one for each kind of page");
         let page = Page::of(&findings);
         for cell in page.families.iter().flat_map(|it| &it.sweeps).flat_map(|it| &it.rows).flat_map(|it| &it.cells) {
             assert!([&cell.cost, &cell.interval, &cell.value].iter().all(|words| html.contains(*words)), "{cell:?}");

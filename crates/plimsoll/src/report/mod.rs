@@ -8,6 +8,7 @@ mod advice;
 mod bars;
 mod counted;
 mod csv;
+mod curves;
 #[cfg(test)]
 mod fixture;
 mod html;

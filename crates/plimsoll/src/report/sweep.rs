@@ -2,7 +2,7 @@
 //! it reads as a curve.
 //!
 //! Which points and environments there are, how they are sorted and grouped, and what a cell says is settled here for
-//! all formats. Nothing is derived.
+//! all formats. Nothing is derived, and nothing is drawn: that is [`super::curves`].
 
 use std::collections::BTreeSet;
 
@@ -94,6 +94,10 @@ pub(super) struct Sweep {
     pub(super) metric: String,
     /// `higher is better` or `lower is better`.
     pub(super) better: String,
+    /// Base unit of the values.
+    pub(super) unit: String,
+    /// The axis along which the rows of a group go; empty where no axis has numbers.
+    pub(super) axis: String,
     /// The environments in the plan's order, then the control; native is in each row.
     pub(super) columns: Vec<Column>,
     /// Its points, group by group.
@@ -123,10 +127,15 @@ pub(super) struct SweepRow {
     /// Its place on the axis.
     #[serde(skip)]
     pub(super) at: Option<f64>,
+    /// The same in words: `4 KiB`.
+    pub(super) at_words: String,
     /// Whether it is tested.
     pub(super) tested: bool,
     /// Native's value, or why there is none.
     pub(super) native: String,
+    /// Where a drawing puts it.
+    #[serde(skip)]
+    pub(super) native_value: Option<f64>,
     /// One for each column.
     pub(super) cells: Vec<Cell>,
 }
@@ -142,6 +151,18 @@ pub(super) struct Cell {
     pub(super) value: String,
     /// How it is to be seen; `None` without a figure.
     pub(super) tone: Option<Tone>,
+    /// Where a drawing puts it.
+    #[serde(skip)]
+    pub(super) drawn: Option<Drawn>,
+}
+
+/// A figure for a drawing.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Drawn {
+    pub(super) value: f64,
+    pub(super) baseline: f64,
+    pub(super) cost_interval: Option<[f64; 2]>,
+    pub(super) higher_is_better: bool,
 }
 
 impl SweepRow {
@@ -177,6 +198,12 @@ impl Cell {
             interval: format!("{interval}{mark}"),
             value: clean(&units::quantity(comparison.value, &comparison.unit)),
             tone: Some(tone),
+            drawn: Some(Drawn {
+                value: comparison.value,
+                baseline: comparison.baseline_value,
+                cost_interval: comparison.cost_ci95,
+                higher_is_better: comparison.better != "lower",
+            }),
         }
     }
 
@@ -204,6 +231,8 @@ impl Sweep {
             workload: clean(swept.workload),
             metric: clean(swept.metric),
             better: if first.better == "lower" { "lower is better" } else { "higher is better" }.to_owned(),
+            unit: clean(&first.unit),
+            axis: axis.map_or_else(String::new, |key| clean(points::axis_name(key))),
             columns: environments.iter().map(|environment| column(environment, about)).collect(),
             rows: sorted(rows),
             notes: Vec::new(),
@@ -294,11 +323,13 @@ fn row(
         group: clean(&off_axis(point, axis)),
         begins_group: false,
         at: on_axis.and_then(|(_, value)| value.as_f64()),
+        at_words: on_axis.map_or_else(String::new, |(key, value)| clean(&points::axis_value(key, value))),
         tested: first.is_some_and(|first| first.headline),
         native: first.map_or_else(
             || lacks.words("native", point).to_owned(),
             |first| clean(&units::quantity(first.baseline_value, &first.unit)),
         ),
+        native_value: first.map(|first| first.baseline_value),
         cells: environments.iter().map(cell).collect(),
     }
 }
