@@ -6,7 +6,7 @@ use super::page::{Sentence, spoiled};
 use super::points::workload_with_point;
 use super::units;
 use super::words::{
-    self, AUTOCORRELATED, BLOCKS_FOR_A_VERDICT, EMULATED, EXPLORATORY, HEAVY_TAIL, SPOILED, Tone, clean,
+    self, AUTOCORRELATED, BLOCKS_FOR_A_VERDICT, CONTROL, EMULATED, EXPLORATORY, HEAVY_TAIL, SPOILED, Tone, clean,
 };
 use crate::analysis::Findings;
 use crate::analysis::findings::{Comparison, Verdict};
@@ -213,18 +213,28 @@ fn open_cells<'a>(findings: &'a Findings, spoiled: &BTreeSet<&str>) -> Vec<&'a C
 
 /// Sentences about one figure: whatever its labels say beyond those of its environment.
 pub(super) fn notes(cell: &Comparison, of_environment: &[String]) -> Vec<String> {
-    let name = match cell.environment.as_str() {
-        "native#2" => "control".to_owned(),
+    let notes = own_labels(cell, of_environment).filter_map(|label| note(cell, label));
+    notes.map(|note| format!("{}: {note}.", who(cell))).collect()
+}
+
+/// Whose figure it is.
+pub(super) fn who(cell: &Comparison) -> String {
+    match cell.environment.as_str() {
+        CONTROL => "control".to_owned(),
         other => clean(other),
-    };
-    let own = cell.labels.iter().filter(|label| !of_environment.contains(label));
-    own.filter_map(|label| note(cell, label)).map(|note| format!("{name}: {note}.")).collect()
+    }
+}
+
+/// What its labels say beyond those of its environment.
+pub(super) fn own_labels<'a>(cell: &'a Comparison, of_environment: &'a [String]) -> impl Iterator<Item = &'a String> {
+    cell.labels.iter().filter(|label| !of_environment.contains(label))
 }
 
 /// How the label of a figure ends whose whole environment was not what was asked for.
 const MISMATCH: &str = "asked ≠ got";
 
-fn note(cell: &Comparison, label: &str) -> Option<String> {
+/// A label of a figure as a sentence; `None` where it needs none.
+pub(super) fn note(cell: &Comparison, label: &str) -> Option<String> {
     match label {
         HEAVY_TAIL => {
             let typical = cell.cost_typical?;

@@ -1,5 +1,7 @@
 //! Runs that never happened, with one of everything that a report can meet. The numbers are invented, for tests only.
 
+mod sweep;
+
 use std::collections::BTreeMap;
 
 use super::Format;
@@ -9,6 +11,8 @@ use crate::sample::{
     Arm, LaunchRecord, MetricKindRecord, MetricRecord, Phase, PlanRecord, Profile, RunInfo, RunRecord, SliceBundle,
     SliceRecord, StopReason, UnusableRecord, WorkloadRecord,
 };
+
+pub(super) use sweep::{hostile_sweeps, sweeps};
 
 pub(super) fn written(format: &dyn Format, findings: &Findings) -> String {
     let mut bytes = Vec::new();
@@ -277,9 +281,12 @@ pub(super) fn empty() -> Findings {
     findings
 }
 
+/// A text that tries to be markup.
+pub(super) const BAD: &str = "</script><script>alert(1)</script>|\"'&`<!--";
+
 /// Every text of the run tries to be markup.
 pub(super) fn hostile() -> Findings {
-    let bad = "</script><script>alert(1)</script>|\"'&`<!--".to_owned();
+    let bad = BAD.to_owned();
     let mut findings = rich();
     for environment in &mut findings.environments {
         environment.labels.push(bad.clone());

@@ -10,8 +10,10 @@ use std::io::{self, Write};
 use minijinja::{AutoEscape, Environment, Value, context};
 use serde::Serialize;
 
+use super::curves::Curves;
 use super::page::{Page, Panel, Row, spoiled};
 use super::plot::{Axis, Mark};
+use super::sweep::{self, Sweep};
 use super::words::{self, Tone, clean};
 use super::{Format, units};
 use crate::analysis::Findings;
@@ -19,9 +21,11 @@ use crate::analysis::findings::EnvironmentFindings;
 use crate::sample::RunRecord;
 
 const STYLE: &str = include_str!("html/style.css");
-const TEMPLATES: [(&str, &str); 4] = [
+const TEMPLATES: [(&str, &str); 6] = [
     ("report.html", include_str!("html/report.html")),
     ("panel.html", include_str!("html/panel.html")),
+    ("curves.html", include_str!("html/curves.html")),
+    ("sweep.html", include_str!("html/sweep.html")),
     ("glance.html", include_str!("html/glance.html")),
     ("environment.html", include_str!("html/environment.html")),
 ];
@@ -62,6 +66,7 @@ fn rendered(findings: &Findings) -> Result<String, minijinja::Error> {
         glance => glance(&page, findings),
         environments => environments(findings),
         host => pairs(&findings.run.host),
+        sweeps => context! { title => sweep::TITLE, introduction => sweep::INTRODUCTION },
         families => families,
         page => page,
     })
@@ -77,7 +82,15 @@ fn embedded_json(findings: &Findings) -> String {
 struct Drawn<'a> {
     title: &'a str,
     headline: Vec<DrawnPanel<'a>>,
+    sweeps: Vec<DrawnSweep<'a>>,
     exploratory: Vec<DrawnPanel<'a>>,
+    further: Vec<DrawnPanel<'a>>,
+}
+
+#[derive(Serialize)]
+struct DrawnSweep<'a> {
+    sweep: &'a Sweep,
+    curves: Option<Curves>,
 }
 
 #[derive(Serialize)]
@@ -96,7 +109,14 @@ struct DrawnRow<'a> {
 impl<'a> Drawn<'a> {
     fn of(family: &'a super::page::Family) -> Self {
         let drawn = |panels: &'a [Panel]| panels.iter().map(DrawnPanel::of).collect();
-        Self { title: &family.title, headline: drawn(&family.headline), exploratory: drawn(&family.exploratory) }
+        let sweep = |sweep: &'a Sweep| DrawnSweep { sweep, curves: Curves::of(sweep) };
+        Self {
+            title: &family.title,
+            headline: drawn(&family.headline),
+            sweeps: family.sweeps.iter().map(sweep).collect(),
+            exploratory: drawn(&family.exploratory),
+            further: drawn(&family.further),
+        }
     }
 }
 
@@ -242,7 +262,9 @@ mod tests {
     }
 
     fn every_fixture() -> Vec<Findings> {
-        vec![fixture::rich(), fixture::two_blocks(), fixture::without_control(), fixture::empty(), fixture::hostile()]
+        let ordinary = [fixture::rich(), fixture::two_blocks(), fixture::without_control(), fixture::empty()];
+        let swept = [fixture::sweeps(), fixture::hostile(), fixture::hostile_sweeps()];
+        ordinary.into_iter().chain(swept).collect()
     }
 
     #[test]
@@ -264,12 +286,14 @@ mod tests {
 
     #[test]
     fn a_name_is_never_markup() {
-        let html = fixture::written(&Html, &fixture::hostile());
-        assert!(!html.contains("<script>alert"));
-        assert!(!html.contains("<!--"));
-        assert_eq!(html.matches("<script").count(), 1);
-        assert_eq!(html.matches("</script>").count(), 1);
-        assert!(html.contains("&lt;script&gt;alert(1)&lt;&#x2f;script&gt;"), "escaped text is still there");
+        for findings in [fixture::hostile(), fixture::hostile_sweeps()] {
+            let html = fixture::written(&Html, &findings);
+            assert!(!html.contains("<script>alert"));
+            assert!(!html.contains("<!--"));
+            assert_eq!(html.matches("<script").count(), 1);
+            assert_eq!(html.matches("</script>").count(), 1);
+            assert!(html.contains("&lt;script&gt;alert(1)&lt;&#x2f;script&gt;"), "escaped text is still there");
+        }
     }
 
     #[test]
@@ -287,12 +311,25 @@ mod tests {
 
     #[test]
     fn every_drawing_has_words_and_every_header_a_scope() {
-        let html = fixture::written(&Html, &fixture::rich());
-        let drawings = html.matches("role=\"img\"").count();
-        assert_eq!(html.matches("<title>").count(), drawings + 1);
-        assert_eq!(html.matches("<desc>").count(), drawings);
-        assert_eq!(html.matches("<th ").count(), html.matches("scope=").count());
-        assert!(!html.contains("<th>"));
+        for findings in [fixture::rich(), fixture::sweeps()] {
+            let html = fixture::written(&Html, &findings);
+            let drawings = html.matches("role=\"img\"").count();
+            assert_eq!(html.matches("<title>").count(), drawings + 1);
+            assert_eq!(html.matches("<desc>").count(), drawings);
+            assert_eq!(html.matches("<th ").count(), html.matches("scope=").count());
+            assert!(!html.contains("<th>"));
+        }
+    }
+
+    #[test]
+    fn a_sweep_is_drawn_and_every_cell_of_it_is_on_the_page() {
+        let findings = fixture::sweeps();
+        let html = fixture::written(&Html, &findings).replace('\u{a0}', " ").replace("&#x2f;", "/");
+        assert_eq!(html.matches("<svg class=\"curve\" role=\"img\">").count(), 2, "one for each kind of page");
+        let page = Page::of(&findings);
+        for cell in page.families.iter().flat_map(|it| &it.sweeps).flat_map(|it| &it.rows).flat_map(|it| &it.cells) {
+            assert!([&cell.cost, &cell.interval, &cell.value].iter().all(|words| html.contains(*words)), "{cell:?}");
+        }
     }
 
     #[test]

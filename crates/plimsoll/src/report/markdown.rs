@@ -4,6 +4,7 @@ use std::io::{self, Write};
 
 use super::Format;
 use super::page::{Page, Panel, Sentence};
+use super::sweep::{Cell, INTRODUCTION, Sweep, TITLE};
 use crate::analysis::Findings;
 use crate::sample::RunRecord;
 
@@ -39,6 +40,7 @@ impl Format for Markdown {
             table(writer, &exploratory, false)?;
             writeln!(writer, "\n</details>")?;
         }
+        sweeps(writer, &page)?;
         section(writer, "What these numbers do not say", &page.warnings)?;
         section(writer, "For a sharper answer", &page.advice)?;
         mishaps(writer, &page)?;
@@ -65,6 +67,31 @@ fn table(writer: &mut dyn Write, panels: &[&Panel], tested: bool) -> io::Result<
         writeln!(writer)?;
     }
     list(writer, &notes)
+}
+
+fn sweeps(writer: &mut dyn Write, page: &Page) -> io::Result<()> {
+    let sweeps: Vec<&Sweep> = page.families.iter().flat_map(|family| &family.sweeps).collect();
+    if !sweeps.is_empty() {
+        writeln!(writer, "\n<details><summary>{TITLE}</summary>\n\n{}", escaped(INTRODUCTION))?;
+        sweeps.iter().try_for_each(|sweep| sweep_table(writer, sweep))?;
+        writeln!(writer, "\n</details>")?;
+    }
+    page.left_out.iter().try_for_each(|sentence| writeln!(writer, "\n{}", escaped(sentence)))
+}
+
+fn sweep_table(writer: &mut dyn Write, sweep: &Sweep) -> io::Result<()> {
+    let names: Vec<String> = sweep.columns.iter().map(|column| escaped(&column.name)).collect();
+    let workload = escaped(&format!("{}: {}", sweep.workload, sweep.metric));
+    writeln!(writer, "\n| {workload} | native | {} |\n|---|--:{}|", names.join(" | "), "|---".repeat(names.len()))?;
+    for row in &sweep.rows {
+        let cells = [row.marked_point(), row.native.clone()].into_iter().chain(row.cells.iter().map(Cell::whole));
+        let cells: Vec<String> = cells.map(|cell| escaped(&cell)).collect();
+        writeln!(writer, "| {} |", cells.join(" | "))?;
+    }
+    if !sweep.notes.is_empty() {
+        writeln!(writer)?;
+    }
+    list(writer, &sweep.notes)
 }
 
 fn mishaps(writer: &mut dyn Write, page: &Page) -> io::Result<()> {
@@ -120,6 +147,13 @@ mod tests {
     }
 
     #[test]
+    fn sweeps_are_tables_of_points() {
+        let text = fixture::written(&Markdown, &fixture::sweeps());
+        let start = text.find("<details><summary>Point by point").unwrap();
+        insta::assert_snapshot!(&text[start..text.find("### What these numbers").unwrap()]);
+    }
+
+    #[test]
     fn a_name_is_never_markup() {
         assert_eq!(escaped("<script>|`x`"), "&lt;script&gt;\\|\\`x\\`");
         assert_eq!(escaped("[a](b) @you #1"), "[a]\\(b) &#64;you &#35;1");
@@ -127,7 +161,8 @@ mod tests {
 
     #[test]
     fn every_row_of_a_table_has_as_many_cells_as_its_header() {
-        let text = fixture::written(&Markdown, &fixture::hostile());
+        let runs = [fixture::hostile(), fixture::sweeps(), fixture::hostile_sweeps()];
+        let text = runs.map(|findings| fixture::written(&Markdown, &findings)).join("\n");
         let mut cells = None;
         for line in text.lines() {
             let bars = line.replace("\\|", "").matches('|').count();

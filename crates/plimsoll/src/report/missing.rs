@@ -14,13 +14,17 @@ pub(super) fn is_missing(mishap: &MishapFindings) -> bool {
     mishap.cause == Cause::Missing.name()
 }
 
+/// The environment that lacked something; both natives lack the same.
+pub(super) fn who(mishap: &MishapFindings) -> &str {
+    let environment = mishap.environment.as_deref().unwrap_or_default();
+    environment.split('#').next().unwrap_or(environment)
+}
+
 /// `gvisor, mem.latency, size=144 MiB, pages=huge and 3 more: no huge pages here`.
 pub(super) fn lines(findings: &Findings) -> Vec<String> {
     let mut reasons: Vec<(String, String, Vec<String>)> = Vec::new();
     for mishap in findings.mishaps.iter().filter(|mishap| is_missing(mishap)) {
-        // Both natives lack the same.
-        let environment = mishap.environment.as_deref().unwrap_or_default();
-        let environment = clean(environment.split('#').next().unwrap_or(environment));
+        let environment = clean(who(mishap));
         let what = with_point(mishap.workload.as_deref().unwrap_or_default(), mishap.point.as_ref());
         let message = clean(&mishap.message);
         match reasons.iter_mut().find(|(who, why, _)| (who, why) == (&environment, &message)) {
@@ -32,7 +36,8 @@ pub(super) fn lines(findings: &Findings) -> Vec<String> {
     reasons.iter().map(|(environment, message, all)| format!("{environment}, {}: {message}", named(all))).collect()
 }
 
-fn named(all: &[String]) -> String {
+/// The first few points of a list, and how many more there are.
+pub(super) fn named(all: &[String]) -> String {
     match all.len().saturating_sub(NAMED_MAX) {
         0 => all.join("; "),
         more => format!("{} and {more} more", all[..NAMED_MAX].join("; ")),

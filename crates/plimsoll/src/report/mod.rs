@@ -8,6 +8,7 @@ mod advice;
 mod bars;
 mod counted;
 mod csv;
+mod curves;
 #[cfg(test)]
 mod fixture;
 mod html;
@@ -21,6 +22,7 @@ mod plan_text;
 mod plot;
 mod points;
 mod standing;
+mod sweep;
 mod text;
 pub mod units;
 mod words;

@@ -10,7 +10,8 @@ use serde::Serialize;
 use super::counted::Counted;
 use super::missing::{self, is_missing};
 use super::points::{with_point, workload_with_point};
-use super::words::{self, Tone, clean};
+use super::sweep::{self, Place, Sweep, Swept};
+use super::words::{self, CONTROL, Tone, clean};
 use super::{advice, units};
 use crate::analysis::Findings;
 use crate::analysis::findings::{Comparison, EnvironmentFindings};
@@ -26,6 +27,8 @@ pub(super) struct Page {
     pub(super) answer: Vec<Sentence>,
     /// Families in the order of the findings.
     pub(super) families: Vec<Family>,
+    /// What the formats for reading leave out, in a sentence.
+    pub(super) left_out: Option<String>,
     /// What the numbers do not say.
     pub(super) warnings: Vec<String>,
     /// What to do for a sharper answer.
@@ -53,16 +56,20 @@ impl Sentence {
 }
 
 /// The workloads of one family.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 pub(super) struct Family {
     /// Its word in workloads' names.
     pub(super) name: String,
     /// Its title.
     pub(super) title: String,
-    /// Headline metrics, one per workload and point.
+    /// Headline metrics, one per workload, at the point that is tested.
     pub(super) headline: Vec<Panel>,
-    /// The other metrics, which are not tested.
+    /// Headline metrics at all points, where a workload has several.
+    pub(super) sweeps: Vec<Sweep>,
+    /// The other metrics at the same points as the headline; they are not tested.
     pub(super) exploratory: Vec<Panel>,
+    /// The other metrics at the other points: too many to be read from the top to the end.
+    pub(super) further: Vec<Panel>,
 }
 
 /// One metric of one workload in every environment.
@@ -70,6 +77,8 @@ pub(super) struct Family {
 pub(super) struct Panel {
     /// `family.name` with its point.
     pub(super) workload: String,
+    /// The same without its point.
+    pub(super) workload_alone: String,
     /// The metric.
     pub(super) metric: String,
     /// `higher is better` or `lower is better`.
@@ -126,11 +135,13 @@ pub(super) struct Mishap {
 impl Page {
     /// Arranges what a run says.
     pub(super) fn of(findings: &Findings) -> Self {
+        let families = families(findings);
         Self {
             what_ran: words::what_ran(findings),
             loud: advice::loud(findings),
             answer: advice::answer(findings),
-            families: families(findings),
+            left_out: left_out(&families),
+            families,
             warnings: advice::warnings(findings),
             advice: advice::sharper(findings),
             mishaps: mishaps(findings),
@@ -152,20 +163,41 @@ pub(super) fn spoiled(findings: &Findings) -> BTreeSet<&str> {
 
 fn families(findings: &Findings) -> Vec<Family> {
     let about = About::of(findings);
+    let panels = cells_by_panel(findings);
+    let all_swept = Swept::all(&panels);
     let mut families: Vec<Family> = Vec::new();
-    for cells in cells_by_panel(findings) {
+    for cells in &panels {
         let Some(first) = cells.first() else { continue };
-        let name = clean(first.workload.split('.').next().unwrap_or_default());
-        let place = families.iter().position(|family| family.name == name).unwrap_or_else(|| {
-            let title = words::family_title(&name);
-            families.push(Family { name, title, headline: Vec::new(), exploratory: Vec::new() });
-            families.len() - 1
-        });
-        let panel = panel(&cells, &about);
-        let side = if first.headline { &mut families[place].headline } else { &mut families[place].exploratory };
-        side.push(panel);
+        let swept = all_swept.iter().find(|swept| swept.workload() == first.workload);
+        let family = family_of(&mut families, &first.workload);
+        match swept.map(|swept| swept.place(first)) {
+            _ if first.headline => family.headline.push(panel(cells, &about)),
+            // A row of the sweep that follows.
+            Some(Place::Row) => {}
+            Some(Place::Further) => family.further.push(panel(cells, &about)),
+            Some(Place::Beside) | None => family.exploratory.push(panel(cells, &about)),
+        }
+    }
+    for swept in &all_swept {
+        family_of(&mut families, swept.workload()).sweeps.push(Sweep::of(swept, findings, &about));
     }
     families
+}
+
+/// The family of a workload; the first of its family makes it.
+fn family_of<'a>(families: &'a mut Vec<Family>, workload: &str) -> &'a mut Family {
+    let name = clean(workload.split('.').next().unwrap_or_default());
+    let place = families.iter().position(|family| family.name == name).unwrap_or_else(|| {
+        let title = words::family_title(&name);
+        families.push(Family { name, title, ..Family::default() });
+        families.len() - 1
+    });
+    &mut families[place]
+}
+
+fn left_out(families: &[Family]) -> Option<String> {
+    let name = |panel: &Panel| [panel.workload_alone.clone(), panel.metric.clone()];
+    sweep::left_out(&families.iter().flat_map(|family| &family.further).map(name).collect::<Vec<_>>())
 }
 
 /// Comparisons and controls of the same workload, point and metric together, in the order of the findings.
@@ -184,7 +216,7 @@ fn cells_by_panel(findings: &Findings) -> Vec<Vec<&Comparison>> {
 }
 
 /// What is to be known of the environments when their rows are written.
-struct About<'a> {
+pub(super) struct About<'a> {
     spoiled: BTreeSet<&'a str>,
     labels: BTreeMap<&'a str, &'a [String]>,
 }
@@ -195,7 +227,13 @@ impl<'a> About<'a> {
         Self { spoiled: spoiled(findings), labels }
     }
 
-    fn labels(&self, environment: &str) -> &'a [String] {
+    /// Whether its numbers are not to be used.
+    pub(super) fn is_spoiled(&self, environment: &str) -> bool {
+        self.spoiled.contains(environment)
+    }
+
+    /// What qualifies all its numbers.
+    pub(super) fn labels(&self, environment: &str) -> &'a [String] {
         self.labels.get(environment).copied().unwrap_or_default()
     }
 }
@@ -206,6 +244,7 @@ fn panel(cells: &[&Comparison], about: &About<'_>) -> Panel {
     rows.extend(cells.iter().map(|cell| if is_control(cell) { control_row(cell, about) } else { row(cell, about) }));
     Panel {
         workload: workload_with_point(first),
+        workload_alone: clean(&first.workload),
         metric: clean(&first.metric),
         better: if first.better == "lower" { "lower is better" } else { "higher is better" }.to_owned(),
         rows,
@@ -214,8 +253,9 @@ fn panel(cells: &[&Comparison], about: &About<'_>) -> Panel {
     }
 }
 
-fn is_control(cell: &Comparison) -> bool {
-    cell.environment == "native#2"
+/// Whether it is native against itself.
+pub(super) fn is_control(cell: &Comparison) -> bool {
+    cell.environment == CONTROL
 }
 
 fn native_row(cell: &Comparison) -> Row {
@@ -234,7 +274,7 @@ fn native_row(cell: &Comparison) -> Row {
 }
 
 fn row(cell: &Comparison, about: &About<'_>) -> Row {
-    let (verdict, tone) = words::verdict(cell, about.spoiled.contains(cell.environment.as_str()));
+    let (verdict, tone) = words::verdict(cell, about.is_spoiled(&cell.environment));
     Row {
         environment: clean(&cell.environment),
         name: words::name_with_labels(&cell.environment, about.labels(&cell.environment)),

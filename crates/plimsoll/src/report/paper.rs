@@ -57,7 +57,7 @@ impl Grid {
         grid.column(1, |column| {
             column.set_cell_alignment(CellAlignment::Right);
         });
-        grid.column(3, |column| {
+        grid.column(titles.len().max(4) - 1, |column| {
             column.set_padding((1, 0));
         });
         grid
@@ -72,6 +72,11 @@ impl Grid {
     /// A row.
     pub(super) fn row(&mut self, cells: Vec<String>) {
         self.table.add_row(cells);
+    }
+
+    /// An empty line between rows that belong together and the next.
+    pub(super) fn gap(&mut self) {
+        self.table.add_row([""]);
     }
 
     /// A sentence under the table.
@@ -146,11 +151,17 @@ impl Paper<'_> {
 
     /// Tables with their columns below one another.
     pub(super) fn grids(&mut self, mut grids: Vec<Grid>) -> io::Result<()> {
-        for grid in &mut grids {
-            grid.table.set_width(self.width);
-        }
         align(&mut grids, self.width);
-        grids.iter().try_for_each(|grid| self.grid(grid))
+        self.separate_grids(grids)
+    }
+
+    /// Tables each with columns of its own.
+    pub(super) fn separate_grids(&mut self, grids: Vec<Grid>) -> io::Result<()> {
+        for mut grid in grids {
+            grid.table.set_width(self.width);
+            self.grid(&grid)?;
+        }
+        Ok(())
     }
 
     fn grid(&mut self, grid: &Grid) -> io::Result<()> {

@@ -29,12 +29,26 @@ pub(super) fn axes(point: Option<&serde_json::Value>) -> String {
     }
 }
 
-/// Sizes as people write them.
 fn axis(key: &str, value: &serde_json::Value) -> String {
-    match (key.strip_suffix("_bytes").or((key == "bytes").then_some("size")), value.as_u64()) {
-        (Some(name), Some(bytes)) => format!("{name}={}", units::memory(bytes)),
-        _ => format!("{key}={}", bare(value)),
+    format!("{}={}", axis_name(key), axis_value(key, value))
+}
+
+/// The name of an axis as it is written: `size` for `bytes`.
+pub(super) fn axis_name(key: &str) -> &str {
+    size_name(key).unwrap_or(key)
+}
+
+/// A value on an axis: sizes as people write them.
+pub(super) fn axis_value(key: &str, value: &serde_json::Value) -> String {
+    match (size_name(key), value.as_u64()) {
+        (Some(_), Some(bytes)) => units::memory(bytes),
+        _ => bare(value),
     }
+}
+
+/// The name of an axis that counts bytes.
+fn size_name(key: &str) -> Option<&str> {
+    key.strip_suffix("_bytes").or((key == "bytes").then_some("size"))
 }
 
 fn bare(value: &serde_json::Value) -> String {

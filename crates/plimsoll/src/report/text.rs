@@ -1,4 +1,6 @@
-//! The report in a terminal: what ran, one table per family, then what is to be known about the numbers.
+//! The report in a terminal: what ran, one table per family, one per sweep, then what is to be known about the numbers.
+
+mod sweep;
 
 use std::io::{self, Write};
 
@@ -38,6 +40,7 @@ impl Format for Text {
         }
         let grids = grids(&page.families, &out);
         out.grids(grids)?;
+        sweep::write(&page, &mut out)?;
         out.section("In words", &page.answer.iter().map(Sentence::whole).collect::<Vec<_>>())?;
         out.section("What these numbers do not say", &page.warnings)?;
         out.section("For a sharper answer", &page.advice)?;
@@ -151,7 +154,8 @@ mod tests {
 
     #[test]
     fn not_significant_is_never_called_no_overhead() {
-        for findings in [fixture::rich(), fixture::two_blocks(), fixture::without_control(), fixture::empty()] {
+        let some = [fixture::rich(), fixture::two_blocks(), fixture::without_control(), fixture::sweeps()];
+        for findings in some.into_iter().chain([fixture::empty()]) {
             for format in crate::report::FORMATS {
                 let text = fixture::written(*format, &findings).to_lowercase();
                 assert!(!text.contains("no overhead") && !text.contains("no cost") && !text.contains("no difference"));

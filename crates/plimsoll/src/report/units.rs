@@ -62,14 +62,23 @@ pub fn cost(cost: f64) -> String {
 /// A cost and, where there is one, its interval: `+25 % [22, 28]`.
 #[must_use]
 pub fn cost_with_interval(value: f64, interval: Option<[f64; 2]>) -> String {
+    match cost_and_interval(value, interval) {
+        (cost, None) => cost,
+        (cost, Some(interval)) => format!("{cost} {interval}"),
+    }
+}
+
+/// The two apart: `+25 %` and `[22, 28]`.
+#[must_use]
+pub fn cost_and_interval(value: f64, interval: Option<[f64; 2]>) -> (String, Option<String>) {
     let Some([low, high]) = interval else {
-        return cost(value);
+        return (cost(value), None);
     };
     // Without a decimal, a narrow interval would print as one number three times, and a bound near 0 as 0.
     let narrow = high - low < 0.03;
     let number = |number: f64| percent(number, narrow && number.abs() < 10.0 || number.abs() < 0.0995);
     let bound = |bound: f64| number(bound).trim_end_matches(" %").to_owned();
-    format!("{} [{}, {}]", with_plus(&number(value)), bound(low), bound(high))
+    (with_plus(&number(value)), Some(format!("[{}, {}]", bound(low), bound(high))))
 }
 
 /// A share without a sign: `1 %`, `0.5 %`, `4.2 %`, `25 %`.
@@ -79,12 +88,15 @@ pub fn share(share: f64) -> String {
     text.replace(".0 %", " %")
 }
 
+/// From here on a percentage is written with an exponent: what is known of it are its digits, and it must fit a column.
+const WHOLE_PERCENT_MAX: f64 = 1e7;
+
 fn percent(value: f64, decimal: bool) -> String {
     if !value.is_finite() {
         return NO_NUMBER.to_owned();
     }
     let percent = value * 100.0;
-    let number = match (decimal, percent.abs() < 1e15) {
+    let number = match (decimal, percent.abs() < WHOLE_PERCENT_MAX) {
         (true, _) => format!("{percent:.1}"),
         (false, true) => format!("{percent:.0}"),
         (false, false) => format!("{percent:.2e}"),

@@ -8,6 +8,9 @@ use crate::analysis::findings::{Comparison, Findings, Verdict};
 /// Blocks under which a value gets no verdict.
 pub(super) const BLOCKS_FOR_A_VERDICT: u32 = 3;
 
+/// The environment of a control.
+pub(super) const CONTROL: &str = "native#2";
+
 /// Label of an environment whose CPU is interpreted.
 pub(super) const EMULATED: &str = "emulated";
 
