@@ -194,6 +194,17 @@ pub struct Evidence {
     pub value: f64,
 }
 
+impl Evidence {
+    /// Name of the row, from inside, with the bytes that a slice wanted from the disk itself and from no cache.
+    pub const DISK_ASKED_READ: &str = "disk asked to read";
+    /// The same of bytes that the disk itself should take.
+    pub const DISK_ASKED_WRITE: &str = "disk asked to write";
+    /// Name of the row, from the host, with the bytes that the disk delivered.
+    pub const DISK_READ: &str = "disk read";
+    /// The same of bytes that the disk took.
+    pub const DISK_WRITTEN: &str = "disk written";
+}
+
 /// The kinds of failure: a closed set, stored and counted by name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -15,8 +15,6 @@ use nix::unistd::{SysconfVar, sysconf};
 use crate::clock;
 use crate::sample::Evidence;
 
-/// Name of the row that holds what a disk delivered.
-pub const DISK_READ: &str = "disk read";
 /// Bytes that one `cpuN` line takes at most: ten numbers of 20 digits.
 const LINE_BYTES_MAX: usize = 224;
 
@@ -82,13 +80,20 @@ impl StealMeter {
     }
 }
 
-/// Counts what the disk under a directory delivers, around a slice. Other processes' reading is counted too, so the
-/// figure can show that a disk was not reached, never that it was reached by us.
+/// Counts what the disk under a directory delivers and takes, around a slice. Other processes' I/O is counted too, so
+/// the figures can show that a disk was not reached, never that it was reached by us.
 #[derive(Debug)]
 pub struct DiskMeter {
     stat: File,
     source: String,
-    started: Option<u64>,
+    started: Option<DiskBytes>,
+}
+
+/// Bytes since the host was started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct DiskBytes {
+    read: u64,
+    written: u64,
 }
 
 /// Bytes of one sector in the kernel's counters, whatever the disk's own sectors are.
@@ -107,30 +112,34 @@ impl DiskMeter {
 
     /// A slice begins.
     pub fn start(&mut self) {
-        self.started = self.read_bytes();
+        self.started = self.bytes();
     }
 
-    /// The slice has ended: bytes that the disk delivered.
-    pub fn end(&mut self) -> Option<Evidence> {
-        let bytes = self.started.take().and_then(|before| self.read_bytes()?.checked_sub(before))?;
-        Some(Evidence {
-            source: self.source.clone(),
-            name: DISK_READ.to_owned(),
-            unit: "B".to_owned(),
-            value: bytes as f64,
-        })
+    /// The slice has ended: bytes that the disk delivered, and those that it took. `None` if it was not started, or if
+    /// the counters could not be read.
+    pub fn end(&mut self) -> Option<[Evidence; 2]> {
+        let (before, after) = (self.started.take()?, self.bytes()?);
+        let row = |name: &str, before: u64, after: u64| {
+            let value = after.checked_sub(before)? as f64;
+            Some(Evidence { source: self.source.clone(), name: name.to_owned(), unit: "B".to_owned(), value })
+        };
+        Some([
+            row(Evidence::DISK_READ, before.read, after.read)?,
+            row(Evidence::DISK_WRITTEN, before.written, after.written)?,
+        ])
     }
 
-    fn read_bytes(&self) -> Option<u64> {
+    fn bytes(&self) -> Option<DiskBytes> {
         let mut line = [0; DISK_LINE_BYTES_MAX];
         let count = self.stat.read_at(&mut line, 0).ok()?;
-        sectors_read(&String::from_utf8_lossy(line.get(..count)?)).map(|sectors| sectors * SECTOR_BYTES)
+        disk_bytes(&String::from_utf8_lossy(line.get(..count)?))
     }
 }
 
-/// Third number of the line (Documentation/block/stat.rst).
-fn sectors_read(line: &str) -> Option<u64> {
-    line.split_whitespace().nth(2)?.parse().ok()
+/// Third and seventh number of the line (Documentation/block/stat.rst).
+fn disk_bytes(line: &str) -> Option<DiskBytes> {
+    let bytes = |index| line.split_whitespace().nth(index)?.parse::<u64>().ok()?.checked_mul(SECTOR_BYTES);
+    Some(DiskBytes { read: bytes(2)?, written: bytes(6)? })
 }
 
 /// Seconds of one tick of /proc/stat.
@@ -185,24 +194,29 @@ mod tests {
     }
 
     #[test]
-    fn a_disk_delivers_what_is_read_past_every_cache() {
+    fn a_disk_takes_and_delivers_what_goes_past_every_cache() {
         let folder = tempfile::tempdir_in("/var/tmp").unwrap();
         let Some(mut meter) = DiskMeter::under(folder.path()) else { return };
         let path = folder.path().join("file");
+        meter.start();
         std::fs::write(&path, vec![7; 1 << 20]).unwrap();
         let file = File::open(&path).unwrap();
         file.sync_all().unwrap();
+        let [_, written] = meter.end().unwrap();
+        assert!(written.name == Evidence::DISK_WRITTEN && written.value >= f64::from(1 << 20), "{written:?}");
         nix::fcntl::posix_fadvise(&file, 0, 0, nix::fcntl::PosixFadviseAdvice::POSIX_FADV_DONTNEED).unwrap();
         assert_eq!(meter.end(), None);
         meter.start();
         assert_eq!(std::fs::read(&path).unwrap().len(), 1 << 20);
-        assert!(meter.end().unwrap().value >= f64::from(1 << 20));
+        let [read, _] = meter.end().unwrap();
+        assert!(read.name == Evidence::DISK_READ && read.value >= f64::from(1 << 20), "{read:?}");
     }
 
     #[test]
-    fn the_third_number_counts_sectors_read() {
-        assert_eq!(sectors_read("  8 0 4096 1 5 0 8 2 0 3 3 0 0 0 0 1 0"), Some(4096));
-        assert_eq!(sectors_read(""), None);
+    fn the_third_and_the_seventh_number_count_sectors() {
+        let bytes = disk_bytes("  8 0 4096 1 5 0 8 2 0 3 3 0 0 0 0 1 0");
+        assert_eq!(bytes, Some(DiskBytes { read: 4096 * 512, written: 8 * 512 }));
+        assert_eq!((disk_bytes(""), disk_bytes("8 0 4096")), (None, None));
     }
 
     #[test]

@@ -207,9 +207,6 @@ pub struct WorkloadRecord {
     /// Relative difference of two warm-up slices up to which they count as the same.
     #[serde(default = "warm_up_tolerance_unsaid")]
     pub warm_up_tolerance: f64,
-    /// Bytes that each unit of work must read from the disk itself; `None` where a cache may serve it.
-    #[serde(default)]
-    pub disk_bytes_per_work: Option<f64>,
 }
 
 /// A point of a sweep.

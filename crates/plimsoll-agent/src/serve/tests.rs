@@ -23,7 +23,6 @@ static ABOUT: About = About {
     measured_by: MeasuredBy::Slices,
     parameters: &[],
     uses_disk: false,
-    disk_bytes_per_work: None,
 };
 
 static CLEANED_UP: AtomicUsize = AtomicUsize::new(0);

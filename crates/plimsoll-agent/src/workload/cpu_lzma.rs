@@ -46,7 +46,6 @@ static ABOUT: About = About {
         ParameterAbout { name: "preset", meaning: "liblzma's preset, 0 fastest", range: Some((0, 9)) },
     ],
     uses_disk: false,
-    disk_bytes_per_work: None,
 };
 
 impl Workload for Lzma {

@@ -25,7 +25,6 @@ static ABOUT: About = About {
     measured_by: MeasuredBy::Slices,
     parameters: &[ParameterAbout { name: "reads", meaning: "readings in one unit", range: Some((1, 100_000_000)) }],
     uses_disk: false,
-    disk_bytes_per_work: None,
 };
 
 impl Workload for Clock {

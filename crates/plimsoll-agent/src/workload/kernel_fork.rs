@@ -45,7 +45,6 @@ static ABOUT: About = About {
         range: Some((1, 100_000)),
     }],
     uses_disk: true,
-    disk_bytes_per_work: None,
 };
 
 impl Workload for Fork {

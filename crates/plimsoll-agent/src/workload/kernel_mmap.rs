@@ -34,7 +34,6 @@ static ABOUT: About = About {
         range: Some((1, 10_000_000)),
     }],
     uses_disk: false,
-    disk_bytes_per_work: None,
 };
 
 impl Workload for Mmap {

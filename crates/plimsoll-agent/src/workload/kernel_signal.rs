@@ -28,7 +28,6 @@ static ABOUT: About = About {
     measured_by: MeasuredBy::Slices,
     parameters: &[ParameterAbout { name: "signals", meaning: "signals in one unit", range: Some((1, 10_000_000)) }],
     uses_disk: false,
-    disk_bytes_per_work: None,
 };
 
 impl Workload for Signals {

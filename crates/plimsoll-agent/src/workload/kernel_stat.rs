@@ -36,7 +36,6 @@ static ABOUT: About = About {
     measured_by: MeasuredBy::Slices,
     parameters: &[ParameterAbout { name: "lookups", meaning: "lookups in one unit", range: Some((1, 10_000_000)) }],
     uses_disk: true,
-    disk_bytes_per_work: None,
 };
 
 impl Workload for Stat {

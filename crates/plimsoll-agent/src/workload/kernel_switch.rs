@@ -59,7 +59,6 @@ static ABOUT: About = About {
         ParameterAbout { name: "round_trips", meaning: "round trips in one unit", range: Some((1, 1_000_000)) },
     ],
     uses_disk: false,
-    disk_bytes_per_work: None,
 };
 
 impl Workload for Switch {

@@ -40,7 +40,6 @@ static ABOUT: About = About {
         ParameterAbout { name: "calls", meaning: "system calls in one unit", range: Some((1, 10_000_000)) },
     ],
     uses_disk: false,
-    disk_bytes_per_work: None,
 };
 
 impl Workload for Syscall {

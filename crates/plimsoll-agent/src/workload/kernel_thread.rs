@@ -31,7 +31,6 @@ static ABOUT: About = About {
         range: Some((1, 1_000_000)),
     }],
     uses_disk: false,
-    disk_bytes_per_work: None,
 };
 
 impl Workload for Thread {

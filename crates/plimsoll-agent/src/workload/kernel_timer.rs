@@ -37,7 +37,6 @@ static ABOUT: About = About {
     measured_by: MeasuredBy::Slices,
     parameters: &[ParameterAbout { name: "sleeps", meaning: "sleeps in one unit", range: Some((1, 100_000)) }],
     uses_disk: false,
-    disk_bytes_per_work: None,
 };
 
 impl Workload for Timer {

@@ -53,7 +53,6 @@ static ABOUT: About = About {
         ParameterAbout { name: "pages", meaning: "`4k`, or `huge` for 2 MiB", range: None },
     ],
     uses_disk: false,
-    disk_bytes_per_work: None,
 };
 
 impl Workload for Latency {

@@ -51,7 +51,6 @@ static ABOUT: About = About {
         },
     ],
     uses_disk: false,
-    disk_bytes_per_work: None,
 };
 
 impl Workload for Random {

@@ -10,7 +10,13 @@ use plimsoll_protocol::{Cause, Parameter, ParameterError, Parameters};
 
 mod affinity;
 mod cpu_lzma;
+mod disk;
+mod disk_mixed;
 mod disk_randread;
+mod disk_randwrite;
+mod disk_seqread;
+mod disk_seqwrite;
+
 mod kernel_clock;
 mod kernel_fault;
 mod kernel_fork;
@@ -61,7 +67,11 @@ pub const WORKLOADS: &[&dyn Workload] = &[
     &kernel_mmap::Mmap,
     &kernel_stat::Stat,
     &kernel_clock::Clock,
-    &disk_randread::RandRead,
+    &disk_seqread::SEQ_READ,
+    &disk_seqwrite::SEQ_WRITE,
+    &disk_randread::RAND_READ,
+    &disk_randwrite::RAND_WRITE,
+    &disk_mixed::MIXED,
     &start_ready::Ready,
 ];
 
@@ -168,9 +178,6 @@ pub struct About {
     pub parameters: &'static [ParameterAbout],
     /// Whether it keeps files in the data directory.
     pub uses_disk: bool,
-    /// Bytes that each unit of work must read from the disk itself; `None` where a cache may serve it. The host counts
-    /// what its disk delivers and refuses to compare a disk with a cache.
-    pub disk_bytes_per_work: Option<u32>,
 }
 
 impl About {

@@ -24,7 +24,6 @@ static ABOUT: About = About {
     measured_by: MeasuredBy::Slices,
     parameters: &[],
     uses_disk: false,
-    disk_bytes_per_work: None,
 };
 
 impl Workload for Null {

@@ -79,6 +79,12 @@ impl Recorder {
         }
     }
 
+    /// Adds to a fact about the slice, which begins at zero.
+    pub fn add(&mut self, name: &str, unit: &str, value: f64) {
+        let before = self.evidence.iter().find(|row| row.name == name).map_or(0.0, |row| row.value);
+        self.note(name, unit, before + value);
+    }
+
     /// Forgets what was recorded and keeps the memory.
     pub fn reset(&mut self) {
         for (_, histogram) in &mut self.histograms {
@@ -124,6 +130,9 @@ mod tests {
         let mut recorder = Recorder::with(&["latency"]);
         recorder.record("latency", Duration::from_millis(1));
         recorder.note("kind", "1", 1.0);
+        recorder.add("bytes", "B", 2.0);
+        recorder.add("bytes", "B", 3.0);
+        assert_eq!(recorder.evidence[1].value, 5.0);
         recorder.reset();
         assert!(recorder.histograms[0].1.is_empty());
         assert!(recorder.evidence.is_empty());

@@ -18,7 +18,6 @@ static ABOUT: About = About {
     measured_by: MeasuredBy::Launch,
     parameters: &[],
     uses_disk: false,
-    disk_bytes_per_work: None,
 };
 
 impl Workload for Ready {

@@ -71,7 +71,6 @@ pub(super) const fn about(name: &'static str, summary: &'static str) -> About {
             },
         ],
         uses_disk: false,
-        disk_bytes_per_work: None,
     }
 }
 

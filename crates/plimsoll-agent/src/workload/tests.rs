@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use plimsoll_protocol::SliceOrder;
+use plimsoll_protocol::{Evidence, SliceOrder};
 
 use super::*;
 use crate::slice::run_slice;
@@ -40,10 +40,11 @@ fn points() -> impl Iterator<Item = (&'static dyn Workload, Parameters)> {
 
 /// The workload's own sizes at a point, made small.
 fn small(workload: &dyn Workload, point: &Parameters) -> Parameters {
-    const SMALL: [(&str, u64); 15] = [
+    const SMALL: [(&str, u64); 16] = [
         ("array_bytes", 1 << 20),
         ("input_bytes", 128 << 10),
         ("file_bytes", 2 << 20),
+        ("block_bytes", 16 << 10),
         ("calls", 500),
         ("table_bytes", 1 << 20),
         ("bytes", 4 << 20),
@@ -133,12 +134,14 @@ fn direct_reads_are_recorded_each_and_stated_and_a_changed_block_is_found() {
     let report = run_slice(prepared.as_mut(), &mut recorder, &order).unwrap();
     assert_eq!((report.work, recorder.histograms[0].1.len()), (256.0, 256));
     assert!(recorder.histograms[0].1.value_at_quantile(0.5) > 1000, "faster than any device");
-    assert!(report.evidence.iter().any(|row| row.source == "workload" && row.name == "o_direct" && row.value == 1.0));
+    let asked = |name| report.evidence.iter().find(|row| row.name == name).map(|row| row.value);
+    assert_eq!(asked(Evidence::DISK_ASKED_READ), Some(256.0 * f64::from(16 << 10)));
+    assert_eq!(asked(Evidence::DISK_ASKED_WRITE), Some(0.0));
 
     let file = std::fs::read_dir(folder.path()).unwrap().next().unwrap().unwrap().path();
     std::fs::write(file, vec![0; 2 << 20]).unwrap();
     let error = run_slice(prepared.as_mut(), &mut recorder, &order).unwrap_err();
-    assert!(error.to_string().contains("holds something else"), "{error}");
+    assert!(error.to_string().contains("holds page 0 of seed 0"), "{error}");
 }
 
 #[test]

@@ -1,74 +1,94 @@
-//! Whether a workload that must read from the disk was served by it. A cache that answers "direct" reads is not a disk,
-//! and comparing the two would call the cache a gain: such a cell is not as asked and gets no verdict.
+//! Whether a workload that asked the disk itself reached it. A cache that answers "direct" reads, or keeps "direct"
+//! writes, is no disk, and comparing the two would call the cache a gain: such a cell is not as asked and gets no verdict.
 
 use super::cells::Cell;
-use crate::evidence::DISK_READ;
+use crate::sample::Evidence;
 
-/// Share of the bytes that must come from the disk under which a cache must have served the rest.
+/// Share of the bytes that must have reached the disk, or come from it; else a cache must have had the rest.
 const SHARE_MIN: f64 = 0.5;
-/// Label of a cell that compares a cache with a disk.
+/// Labels of a cell that compares a cache with a disk.
 pub(super) const SERVED_BY_A_CACHE: &str = "spoiled: served from the host's cache, not from the disk";
+pub(super) const KEPT_IN_A_CACHE: &str = "spoiled: kept in the host's cache, not written to the disk";
 
-/// The label, if less than half of what native or this environment asked of the disk came from it. `None` also where the
-/// workload may be cached, or where nobody counted.
+/// The label, if less than half of what native or this environment asked of the disk went to it or came from it. `None`
+/// also where the workload may be cached, or where nobody counted.
 pub(super) fn of(cell: &Cell<'_>, environment: u32) -> Option<&'static str> {
-    let bytes_per_work = cell.workload.disk_bytes_per_work?;
-    let by_cache = |arm: u32| share(cell, arm, bytes_per_work).is_some_and(|share| share < SHARE_MIN);
-    (by_cache(environment) || by_cache(0)).then_some(SERVED_BY_A_CACHE)
+    let missed = |asked, done| {
+        [environment, 0].iter().any(|arm| share(cell, *arm, asked, done).is_some_and(|share| share < SHARE_MIN))
+    };
+    if missed(Evidence::DISK_ASKED_READ, Evidence::DISK_READ) {
+        return Some(SERVED_BY_A_CACHE);
+    }
+    missed(Evidence::DISK_ASKED_WRITE, Evidence::DISK_WRITTEN).then_some(KEPT_IN_A_CACHE)
 }
 
-/// What the disk delivered over what was asked of it; lead-in and verification read too, so it may exceed 1.
-fn share(cell: &Cell<'_>, environment: u32, bytes_per_work: f64) -> Option<f64> {
+/// What the disk did over what was asked of it; the lead-in and verification ask too, so it may exceed 1.
+fn share(cell: &Cell<'_>, environment: u32, asked: &str, done: &str) -> Option<f64> {
+    let named = |rows: &[Evidence], name: &str| rows.iter().find(|row| row.name == name).map(|row| row.value);
     let launches = cell.launches.iter().filter(|(slot, _)| slot.environment == environment);
-    let (mut asked, mut delivered) = (0.0, 0.0);
+    let (mut all_asked, mut all_done) = (0.0, 0.0);
     for bundle in launches.flat_map(|(_, measured)| measured.sound()) {
-        let row = bundle.evidence_host.iter().find(|row| row.name == DISK_READ)?;
-        asked += bundle.slice.work * bytes_per_work;
-        delivered += row.value;
+        all_asked += named(&bundle.evidence_inside, asked)?;
+        all_done += named(&bundle.evidence_host, done)?;
     }
-    (asked > 0.0).then(|| delivered / asked)
+    (all_asked > 0.0).then(|| all_done / all_asked)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::SERVED_BY_A_CACHE;
+    use super::{KEPT_IN_A_CACHE, SERVED_BY_A_CACHE};
     use crate::analysis::analyse;
     use crate::analysis::findings::Verdict;
     use crate::analysis::simulated::{Simulated, evidence};
-    use crate::evidence::DISK_READ;
-    use crate::sample::RunRecord;
+    use crate::sample::{Evidence, RunRecord};
 
-    /// One environment that takes a third of native's time, and whose disk delivers this share of what is asked of it.
-    fn record(share: f64, native_share: f64) -> RunRecord {
+    /// The rows of an environment and of native, from a slice's bytes and the share of them that the disk had.
+    type Rows = fn(f64, f64) -> [Evidence; 2];
+
+    fn read(bytes: f64, share: f64) -> [Evidence; 2] {
+        let asked = evidence("workload", Evidence::DISK_ASKED_READ, bytes);
+        [asked, evidence("disk", Evidence::DISK_READ, bytes * share)]
+    }
+
+    fn written(bytes: f64, share: f64) -> [Evidence; 2] {
+        let asked = evidence("workload", Evidence::DISK_ASKED_WRITE, bytes);
+        [asked, evidence("disk", Evidence::DISK_WRITTEN, bytes * share)]
+    }
+
+    /// One environment that takes a third of native's time, and whose disk has this share of what is asked of it.
+    fn record(rows: Rows, share: f64, native_share: f64) -> RunRecord {
         let mut record = Simulated::without_effects(1, 1).exact().cost(0, 1, -0.66).record();
-        record.plan.workloads[0].disk_bytes_per_work = Some(4096.0);
         for bundle in &mut record.slices {
             let launch = record.launches.iter().find(|launch| launch.id == bundle.slice.launch).unwrap();
             let share = if launch.arm.environment == 0 { native_share } else { share };
-            bundle.evidence_host = vec![evidence("disk", DISK_READ, bundle.slice.work * 4096.0 * share)];
+            let [asked, done] = rows(bundle.slice.work * 4096.0, share);
+            (bundle.evidence_inside, bundle.evidence_host) = (vec![asked], vec![done]);
         }
         record
     }
 
-    fn verdict(record: &RunRecord) -> (Verdict, bool) {
+    fn verdict(record: &RunRecord) -> (Verdict, Option<String>) {
         let comparison = analyse(record).comparisons.remove(0);
-        (comparison.verdict, comparison.labels.iter().any(|label| label == SERVED_BY_A_CACHE))
+        (comparison.verdict, comparison.labels.into_iter().find(|label| label.starts_with("spoiled")))
     }
 
     #[test]
     fn a_cache_that_stands_in_for_a_disk_is_no_gain() {
-        assert_eq!(verdict(&record(0.02, 1.1)), (Verdict::Unresolved, true));
-        assert_eq!(verdict(&record(1.1, 0.02)), (Verdict::Unresolved, true), "neither is one in native's place");
-        assert_eq!(verdict(&record(1.1, 1.1)), (Verdict::Gain, false));
+        for (rows, label) in [(read as Rows, SERVED_BY_A_CACHE), (written, KEPT_IN_A_CACHE)] {
+            let spoiled = (Verdict::Unresolved, Some(label.to_owned()));
+            assert_eq!(verdict(&record(rows, 0.02, 1.1)), spoiled);
+            assert_eq!(verdict(&record(rows, 1.1, 0.02)), spoiled, "neither is one in native's place");
+            assert_eq!(verdict(&record(rows, 1.1, 1.1)), (Verdict::Gain, None));
+        }
     }
 
     #[test]
     fn where_nobody_counted_or_a_cache_may_serve_nothing_is_judged() {
-        let mut uncounted = record(0.02, 1.1);
+        let mut uncounted = record(read, 0.02, 1.1);
         uncounted.slices.iter_mut().for_each(|bundle| bundle.evidence_host.clear());
-        assert_eq!(verdict(&uncounted), (Verdict::Gain, false));
-        let mut cached = record(0.02, 1.1);
-        cached.plan.workloads[0].disk_bytes_per_work = None;
-        assert_eq!(verdict(&cached), (Verdict::Gain, false));
+        assert_eq!(verdict(&uncounted), (Verdict::Gain, None));
+        let mut cached = record(read, 0.02, 1.1);
+        cached.slices.iter_mut().for_each(|bundle| bundle.evidence_inside.clear());
+        assert_eq!(verdict(&cached), (Verdict::Gain, None));
     }
 }

@@ -164,7 +164,6 @@ pub(super) fn workload(name: &str, metrics: &[(&str, MetricKindRecord, bool)]) -
         work: "call".to_owned(),
         measured_by: "slices".to_owned(),
         warm_up_tolerance: 0.1,
-        disk_bytes_per_work: None,
         metrics: metrics.iter().map(metric).collect(),
     }
 }

@@ -171,7 +171,7 @@ impl Session for LiveSession {
                 .map(|counted| counted.evidence)
                 .unwrap_or_default()
                 .into_iter()
-                .chain(delivered)
+                .chain(delivered.into_iter().flatten())
                 .collect(),
         })
     }

@@ -223,6 +223,5 @@ fn workload_record(Sized { about, points }: &Sized) -> WorkloadRecord {
         .to_owned(),
         metrics: metrics.collect(),
         warm_up_tolerance: about.warm_up.tolerance,
-        disk_bytes_per_work: about.disk_bytes_per_work.map(f64::from),
     }
 }

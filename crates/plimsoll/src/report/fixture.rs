@@ -353,7 +353,6 @@ pub(super) fn plan() -> PlanRecord {
                 work: "byte of input".to_owned(),
                 measured_by: "slices".to_owned(),
                 warm_up_tolerance: 0.1,
-                disk_bytes_per_work: None,
                 metrics: vec![metric("throughput", "B/s", MetricKindRecord::Rate, true)],
             },
             WorkloadRecord {
@@ -363,7 +362,6 @@ pub(super) fn plan() -> PlanRecord {
                 work: "launch".to_owned(),
                 measured_by: "launch".to_owned(),
                 warm_up_tolerance: 0.1,
-                disk_bytes_per_work: None,
                 metrics: vec![metric("time", "s", MetricKindRecord::Time, true)],
             },
         ],

@@ -118,6 +118,8 @@ pub(in crate::workload) fn is_mapped(address: usize) -> nix::Result<bool> {
 pub(in crate::workload) unsafe trait Plain: Copy + Send + Sync + 'static {}
 
 // SAFETY: primitive numbers.
+unsafe impl Plain for u8 {}
+// SAFETY: primitive numbers.
 unsafe impl Plain for u32 {}
 // SAFETY: primitive numbers.
 unsafe impl Plain for u64 {}

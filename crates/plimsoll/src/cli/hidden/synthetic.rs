@@ -202,7 +202,6 @@ fn workload(name: &str) -> WorkloadRecord {
         work: "operation".to_owned(),
         measured_by: "slices".to_owned(),
         metrics,
-        disk_bytes_per_work: None,
         warm_up_tolerance: 0.05,
     }
 }

@@ -1,0 +1,94 @@
+//! What carries reads and writes to the kernel: one file for each way.
+
+use std::fs::File;
+use std::io;
+
+use super::super::region::Region;
+use super::super::words::Words;
+use super::super::{WorkloadError, mib};
+use super::aio::Aio;
+use super::sync::Sync;
+
+/// Ways to ask for I/O.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum EngineKind {
+    /// Linux asynchronous I/O (`io_submit`), as in the 2014 study.
+    Aio,
+    /// `pread` and `pwrite`, one at a time.
+    Sync,
+}
+
+impl EngineKind {
+    /// As plans name them; the first is the default.
+    pub(super) const WORDS: &Words<Self> = &[("aio", Self::Aio), ("sync", Self::Sync)];
+
+    /// An engine at rest.
+    ///
+    /// # Errors
+    /// [`WorkloadError::Missing`] where the environment does not permit it.
+    pub(super) fn start(self, file: File, slots: Slots) -> Result<Box<dyn Engine>, WorkloadError> {
+        match self {
+            Self::Aio => Ok(Box::new(Aio::start(file, slots)?)),
+            Self::Sync => Ok(Box::new(Sync::start(file, slots))),
+        }
+    }
+}
+
+/// One read or write of a whole block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Request {
+    pub(super) direction: Direction,
+    /// Where in the file, in bytes.
+    pub(super) offset: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Direction {
+    Read,
+    Write,
+}
+
+/// What became of a request.
+#[derive(Debug)]
+pub(super) struct Ended {
+    pub(super) slot: usize,
+    /// Bytes read or written.
+    pub(super) outcome: io::Result<usize>,
+}
+
+/// Carries requests, each in a slot of its own with a buffer of one block.
+pub(super) trait Engine {
+    /// Takes a request into a slot that is at rest; [`Engine::submit`] starts it.
+    fn queue(&mut self, slot: usize, request: Request);
+
+    /// Starts all that was queued.
+    fn submit(&mut self) -> io::Result<()>;
+
+    /// Waits until at least one request has ended, and appends all that have; there must be one.
+    fn wait(&mut self, ended: &mut Vec<Ended>) -> io::Result<()>;
+
+    /// The buffer of a slot that is at rest.
+    fn buffer(&mut self, slot: usize) -> &mut [u8];
+}
+
+/// Buffers of one block for each slot, on pages of their own as direct I/O wants them.
+#[derive(Debug)]
+pub(super) struct Slots {
+    bytes: Region<u8>,
+    block_bytes: usize,
+}
+
+impl Slots {
+    pub(super) fn new(count: usize, block_bytes: usize) -> Result<Self, WorkloadError> {
+        let too_large = || WorkloadError::no_memory(format!("{count} buffers of {} MiB", mib(block_bytes as u64)));
+        Ok(Self { bytes: Region::new(count.checked_mul(block_bytes).ok_or_else(too_large)?)?, block_bytes })
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.bytes.len() / self.block_bytes
+    }
+
+    pub(super) fn buffer(&mut self, slot: usize) -> &mut [u8] {
+        &mut self.bytes[slot * self.block_bytes..][..self.block_bytes]
+    }
+}

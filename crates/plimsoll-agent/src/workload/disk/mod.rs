@@ -1,0 +1,294 @@
+//! What the workloads of reads and writes share, after fio: a file laid out whole, jobs that each keep a number of
+//! requests under way in a part of it, and an engine that carries them.
+//!
+//! A unit is a number of requests that end, by whichever job; the queues stay full from unit to unit and are emptied
+//! only after a slice. Then what was read is compared, and some of what was written is read again.
+
+mod aio;
+mod content;
+mod engine;
+mod job;
+mod sync;
+mod sys;
+
+use std::ops::Range;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+
+use plimsoll_protocol::{Evidence, Parameters};
+
+use self::content::{Content, PAGE_BYTES};
+use self::engine::EngineKind;
+use self::job::{Job, Shape, Shared, Task};
+use super::made::Made;
+use super::team::Team;
+use super::words::{Words, chosen};
+use super::{
+    About, MeasuredBy, Metric, MetricKind, ParameterAbout, Prepared, Recorder, Room, Scene, WarmUp, Workload,
+    WorkloadError, mib,
+};
+
+const FILE_BYTES: u64 = 32 << 20;
+const DEPTH_MAX: u64 = 1024;
+const JOBS_MAX: u64 = 256;
+const ACCESS: &Words<bool> = &[("direct", true), ("buffered", false)];
+
+/// One of the workloads.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Io {
+    pub(super) about: &'static About,
+    pub(super) random: bool,
+    /// Reads among a hundred requests, where the plan says nothing.
+    pub(super) read_percent: u64,
+    pub(super) block_bytes: u64,
+    /// Requests in a unit.
+    pub(super) requests: u32,
+    /// Whether its work is counted in bytes; else in requests.
+    pub(super) counts_bytes: bool,
+    /// Depths and numbers of jobs at which it is measured, the tested one first.
+    pub(super) points: &'static [(u64, u64)],
+}
+
+/// What they declare alike.
+pub(super) const fn about(
+    name: &'static str,
+    summary: &'static str,
+    work: &'static str,
+    metrics: &'static [Metric],
+) -> About {
+    About {
+        name,
+        summary,
+        work,
+        metrics,
+        warm_up: WarmUp { slices_min: 1, slices_max: 4, tolerance: 0.15 },
+        measured_by: MeasuredBy::Slices,
+        parameters: &[
+            ParameterAbout {
+                name: "file_bytes",
+                meaning: "size of the file, a multiple of the block",
+                range: Some((PAGE_BYTES as u64, 1 << 40)),
+            },
+            ParameterAbout {
+                name: "block_bytes",
+                meaning: "size of a request, a multiple of 4096",
+                range: Some((PAGE_BYTES as u64, 64 << 20)),
+            },
+            ParameterAbout { name: "depth", meaning: "requests under way in each job", range: Some((1, DEPTH_MAX)) },
+            ParameterAbout {
+                name: "jobs",
+                meaning: "threads, each with a part of the file",
+                range: Some((1, JOBS_MAX)),
+            },
+            ParameterAbout { name: "read_percent", meaning: "reads among 100 requests", range: Some((0, 100)) },
+            ParameterAbout { name: "engine", meaning: "how the kernel is asked: aio or sync", range: None },
+            ParameterAbout {
+                name: "access",
+                meaning: "direct, or buffered for the page cache of whoever runs it",
+                range: None,
+            },
+        ],
+        uses_disk: true,
+    }
+}
+
+/// Metrics of small requests.
+pub(super) const PER_REQUEST: &[Metric] = &[
+    Metric { name: "iops", unit: "1/s", kind: MetricKind::Rate, headline: true },
+    Metric { name: "latency.p50", unit: "s", kind: MetricKind::Percentile("latency", 0.50), headline: false },
+    Metric { name: "latency.p99", unit: "s", kind: MetricKind::Percentile("latency", 0.99), headline: false },
+];
+
+/// Metrics of large ones.
+pub(super) const PER_BYTE: &[Metric] = &[
+    Metric { name: "throughput", unit: "B/s", kind: MetricKind::Rate, headline: true },
+    Metric { name: "latency.p50", unit: "s", kind: MetricKind::Percentile("latency", 0.50), headline: false },
+    Metric { name: "latency.p99", unit: "s", kind: MetricKind::Percentile("latency", 0.99), headline: false },
+];
+
+/// Points of small requests, as fio is mostly asked for.
+pub(super) const SMALL: &[(u64, u64)] = &[(1, 1), (16, 1), (1, 4), (16, 4)];
+/// Points of large requests.
+pub(super) const LARGE: &[(u64, u64)] = &[(1, 1), (16, 1)];
+
+/// The numbers of a plan, checked against each other.
+struct Sizes {
+    shape: Shape,
+    jobs: usize,
+    file_bytes: u64,
+}
+
+impl Sizes {
+    fn blocks(&self) -> u64 {
+        self.file_bytes / self.shape.block_bytes as u64
+    }
+
+    /// The blocks of a job.
+    fn part(&self, job: usize) -> Range<u64> {
+        let (blocks, job, jobs) = (self.blocks(), job as u64, self.jobs as u64);
+        blocks * job / jobs..blocks * (job + 1) / jobs
+    }
+}
+
+impl Io {
+    fn sizes(&self, parameters: &Parameters) -> Result<Sizes, WorkloadError> {
+        let about = self.about;
+        let sizes = Sizes {
+            shape: Shape {
+                engine: chosen(parameters, "engine", EngineKind::WORDS)?,
+                direct: chosen(parameters, "access", ACCESS)?,
+                random: self.random,
+                read_percent: about.number(parameters, "read_percent")?,
+                block_bytes: about.count(parameters, "block_bytes")?,
+                depth: about.count(parameters, "depth")?,
+            },
+            jobs: about.count(parameters, "jobs")?,
+            file_bytes: about.number(parameters, "file_bytes")?,
+        };
+        let wrong = |message: String| Err(WorkloadError::Wrong(format!("{}: {message}", about.name)));
+        let (block_bytes, depth) = (sizes.shape.block_bytes as u64, sizes.shape.depth as u64);
+        if !block_bytes.is_multiple_of(PAGE_BYTES as u64) {
+            return wrong(format!("`block_bytes` is {block_bytes}, not a multiple of {PAGE_BYTES}"));
+        }
+        if !sizes.file_bytes.is_multiple_of(block_bytes) {
+            return wrong(format!("`file_bytes` is {}, not a multiple of {block_bytes}", sizes.file_bytes));
+        }
+        // While all but one are under way there must be a block left that is not.
+        let needed = (sizes.jobs as u64) * (depth + 1) * block_bytes;
+        if sizes.file_bytes < needed {
+            return wrong(format!(
+                "{} jobs with {depth} requests of {block_bytes} bytes under way need a file of {needed} bytes, and \
+                 `file_bytes` is {}",
+                sizes.jobs, sizes.file_bytes
+            ));
+        }
+        if sizes.shape.engine == EngineKind::Sync && depth > 1 {
+            return wrong(format!("engine `sync` has one request under way, and `depth` is {depth}: set more `jobs`"));
+        }
+        Ok(sizes)
+    }
+}
+
+impl Workload for Io {
+    fn about(&self) -> &'static About {
+        self.about
+    }
+
+    fn size(&self, room: &Room, written: &Parameters) -> Result<Parameters, String> {
+        let derived = Parameters::default()
+            .with("file_bytes", FILE_BYTES)
+            .with("block_bytes", self.block_bytes)
+            .with("depth", 1)
+            .with("jobs", 1)
+            .with("read_percent", self.read_percent)
+            .with("engine", EngineKind::WORDS[0].0)
+            .with("access", ACCESS[0].0);
+        let parameters = self.about.merged(derived, written)?;
+        let sizes = self.sizes(&parameters).map_err(|error| error.to_string())?;
+        let name = self.about.name;
+        if sizes.file_bytes > room.files_bytes_max {
+            return Err(format!(
+                "{name}'s file of {} MiB does not fit the data disk of a guest, which holds files of up to {} MiB: \
+                 set a smaller `file_bytes` in the plan",
+                mib(sizes.file_bytes),
+                mib(room.files_bytes_max),
+            ));
+        }
+        let buffers = 2 * (sizes.jobs * sizes.shape.depth * sizes.shape.block_bytes) as u64;
+        if buffers > room.memory_bytes {
+            return Err(format!(
+                "{name}'s buffers must fit half of the memory and need {} MiB of it, and the limit is {} MiB: set smaller \
+                 `depth`, `jobs` or `block_bytes` in the plan, or a larger --memory",
+                mib(buffers),
+                mib(room.memory_bytes),
+            ));
+        }
+        let needed = sizes.file_bytes.saturating_mul(2);
+        if room.disk_bytes < needed {
+            return Err(format!(
+                "{name} needs {} MiB of free disk for each environment and finds {} MiB: free some, choose another \
+                 --data folder or set a smaller `file_bytes` in the plan",
+                mib(needed),
+                mib(room.disk_bytes),
+            ));
+        }
+        Ok(parameters)
+    }
+
+    fn points(&self, _room: &Room) -> Vec<Parameters> {
+        let point = |depth: u64, jobs: u64, engine: &str| {
+            Parameters::default().with("depth", depth).with("jobs", jobs).with("engine", engine)
+        };
+        let [(first, _), others @ ..] = EngineKind::WORDS else { return Vec::new() };
+        let deep = self.points.iter().map(|(depth, jobs)| point(*depth, *jobs, first));
+        deep.chain(others.iter().map(|(engine, _)| point(1, 1, engine))).collect()
+    }
+
+    fn prepare(&self, parameters: &Parameters, scene: &Scene<'_>) -> Result<Box<dyn Prepared>, WorkloadError> {
+        self.about.accept(parameters)?;
+        let sizes = self.sizes(parameters)?;
+        let content = Content::new(scene.seed);
+        let path = scene.data_dir.join(self.about.name);
+        let made = Made::by(path, |path| content.lay_out(path, sizes.file_bytes / PAGE_BYTES as u64))?;
+        let mut requests = Requests::start(self, made, &content, sizes)?;
+        requests.unit(&mut Recorder::default())?;
+        requests.verify()?;
+        Ok(Box::new(requests))
+    }
+}
+
+/// The jobs, and their file.
+struct Requests {
+    team: Team<Job>,
+    shared: Arc<Shared>,
+    per_unit: u32,
+    direct: bool,
+    block_bytes: u64,
+    /// Of each request.
+    work: u64,
+    made: Made,
+}
+
+impl Requests {
+    fn start(io: &Io, made: Made, content: &Content, sizes: Sizes) -> Result<Self, WorkloadError> {
+        let shared = Arc::new(Shared::default());
+        let (path, content, jobs, direct) = (made.path().to_owned(), content.clone(), sizes.jobs, sizes.shape.direct);
+        let block_bytes = sizes.shape.block_bytes as u64;
+        let (per_unit, work) = (io.requests, if io.counts_bytes { block_bytes } else { 1 });
+        let of_job = Arc::clone(&shared);
+        let team = Team::assemble(jobs, move |job| {
+            Job::start(sizes.shape.clone(), &path, content.clone(), sizes.part(job), Arc::clone(&of_job))
+        })?;
+        Ok(Self { team, shared, per_unit, direct, block_bytes, work, made })
+    }
+}
+
+impl Prepared for Requests {
+    fn unit(&mut self, recorder: &mut Recorder) -> Result<f64, WorkloadError> {
+        // Requests that ended beyond the unit before belong to this one.
+        self.shared.left.fetch_add(i64::from(self.per_unit), Ordering::Relaxed);
+        let done = self.team.all(Task::Work)?;
+        for latency in self.shared.latencies.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+            recorder.record("latency", latency);
+        }
+        let writes = self.shared.writes.swap(0, Ordering::Relaxed).min(done);
+        if self.direct {
+            recorder.add(Evidence::DISK_ASKED_READ, "B", ((done - writes) * self.block_bytes) as f64);
+            recorder.add(Evidence::DISK_ASKED_WRITE, "B", (writes * self.block_bytes) as f64);
+        }
+        Ok((u64::from(self.per_unit) * self.work) as f64)
+    }
+
+    fn verify(&mut self) -> Result<(), WorkloadError> {
+        self.team.all(Task::Drain)?;
+        self.shared.left.store(0, Ordering::Relaxed);
+        self.team.all(Task::Check).map(drop)
+    }
+
+    fn clean_up(&mut self) -> Result<(), WorkloadError> {
+        self.made.remove()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,126 @@
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::FileExt;
+
+use tempfile::TempDir;
+
+use super::*;
+use crate::workload::tests::folder;
+
+static ABOUT: About = about("disk.test", "for tests", "request", PER_REQUEST);
+const IO: Io = Io {
+    about: &ABOUT,
+    random: true,
+    read_percent: 50,
+    block_bytes: 4096,
+    requests: 40,
+    counts_bytes: false,
+    points: SMALL,
+};
+const ROOM: Room =
+    Room { cpus: 2, memory_bytes: 1 << 30, disk_bytes: 8 << 30, files_bytes_max: 768 << 20, cache_bytes: 0 };
+
+/// Buffered, since not every disk under a temporary folder has direct I/O.
+fn plan(engine: &str) -> Parameters {
+    Parameters::default().with("access", "buffered").with("engine", engine).with("file_bytes", 1 << 20)
+}
+
+fn requests(io: Io, written: &Parameters) -> (TempDir, Requests) {
+    let folder = folder();
+    let parameters = io.size(&ROOM, written).unwrap();
+    let (sizes, content) = (io.sizes(&parameters).unwrap(), Content::new(7));
+    let path = folder.path().join("file");
+    let made = Made::by(path, |path| content.lay_out(path, sizes.file_bytes / PAGE_BYTES as u64)).unwrap();
+    let requests = Requests::start(&io, made, &content, sizes).unwrap();
+    (folder, requests)
+}
+
+#[test]
+fn every_engine_reads_and_writes_what_it_should_with_any_number_of_jobs() {
+    for (engine, depth, jobs) in [("aio", 1, 1), ("aio", 16, 1), ("aio", 3, 5), ("sync", 1, 1), ("sync", 1, 3)] {
+        for (random, read_percent) in [(true, 100), (true, 0), (true, 70), (false, 100), (false, 0)] {
+            let io = Io { random, read_percent, ..IO };
+            let (folder, mut requests) = requests(io, &plan(engine).with("depth", depth).with("jobs", jobs));
+            let mut recorder = Recorder::with(&["latency"]);
+            for _ in 0..20 {
+                assert_eq!(requests.unit(&mut recorder).unwrap(), f64::from(io.requests));
+            }
+            requests.verify().unwrap();
+            let (done, counted) = (recorder.histograms[0].1.len(), 20 * u64::from(io.requests));
+            assert!(done >= counted && done < counted + depth * jobs, "{engine}, {depth}, {jobs}: {done}");
+            requests.unit(&mut recorder).unwrap();
+            requests.clean_up().unwrap();
+            assert_eq!(folder.path().read_dir().unwrap().count(), 0);
+        }
+    }
+}
+
+#[test]
+fn places_that_follow_each_other_cover_a_jobs_part_in_turn() {
+    let io = Io { random: false, read_percent: 0, ..IO };
+    let (_folder, mut requests) = requests(io, &plan("sync").with("file_bytes", 40 * 4096).with("jobs", 2));
+    for _ in 0..5 {
+        requests.unit(&mut Recorder::default()).unwrap();
+    }
+    requests.verify().unwrap();
+    let file = File::open(requests.made.path()).unwrap();
+    let generation = |page: u64| {
+        let mut word = [0; 8];
+        file.read_exact_at(&mut word, page * 4096 + 16).unwrap();
+        u64::from_le_bytes(word)
+    };
+    for part in [0..20, 20..40] {
+        let generations: Vec<u64> = part.map(generation).collect();
+        let (least, most) = (generations.iter().min().unwrap(), generations.iter().max().unwrap());
+        assert!(most - least <= 1, "{generations:?}");
+        assert!(generations.is_sorted_by(|one, next| one >= next), "in order: {generations:?}");
+    }
+}
+
+#[test]
+fn a_write_that_was_lost_is_found() {
+    let io = Io { read_percent: 0, random: false, ..IO };
+    let (_folder, mut requests) = requests(io, &plan("aio").with("depth", 4));
+    let before = std::fs::read(requests.made.path()).unwrap();
+    requests.unit(&mut Recorder::default()).unwrap();
+    let file = OpenOptions::new().write(true).open(requests.made.path()).unwrap();
+    requests.team.all(Task::Drain).unwrap();
+    file.write_all_at(&before, 0).unwrap();
+    let error = requests.verify().unwrap_err().to_string();
+    assert!(error.contains("generation 1, holds") && error.contains("generation 0"), "{error}");
+}
+
+#[test]
+fn a_read_of_something_else_is_found() {
+    let (_folder, mut requests) = requests(Io { read_percent: 100, ..IO }, &plan("aio").with("depth", 4));
+    let file = OpenOptions::new().write(true).open(requests.made.path()).unwrap();
+    file.write_all_at(&vec![1; 1 << 20], 0).unwrap();
+    requests.unit(&mut Recorder::default()).unwrap();
+    assert!(requests.verify().unwrap_err().to_string().contains("holds page 72340172838076673"));
+}
+
+#[test]
+fn a_file_that_ends_too_early_is_wrong() {
+    for engine in ["aio", "sync"] {
+        let (_folder, mut requests) = requests(Io { read_percent: 100, ..IO }, &plan(engine));
+        OpenOptions::new().write(true).open(requests.made.path()).unwrap().set_len(100).unwrap();
+        let error = requests.unit(&mut Recorder::default()).unwrap_err().to_string();
+        assert!(error.contains("reading 4096 bytes of") && error.contains("gave"), "{error}");
+    }
+}
+
+#[test]
+fn numbers_that_do_not_go_together_are_refused() {
+    let refused = |written: Parameters| IO.size(&ROOM, &written).unwrap_err();
+    assert!(refused(Parameters::default().with("block_bytes", 5000)).contains("not a multiple of 4096"));
+    assert!(refused(Parameters::default().with("file_bytes", 8192).with("block_bytes", 65_536)).contains("65536"));
+    let many = Parameters::default().with("file_bytes", 65_536).with("depth", 16);
+    assert!(refused(many).contains("need a file of 69632 bytes"));
+    assert!(refused(Parameters::default().with("engine", "sync").with("depth", 2)).contains("one request under way"));
+    assert!(refused(Parameters::default().with("engine", "posix")).contains("it can be `aio` or `sync`"));
+    assert!(refused(Parameters::default().with("file_bytes", 1 << 40)).contains("up to 768 MiB"));
+    let large = Parameters::default().with("block_bytes", 1 << 20).with("depth", 16);
+    let error = IO.size(&Room { memory_bytes: 16 << 20, ..ROOM }, &large).unwrap_err();
+    assert!(error.contains("need 32 MiB of it, and the limit is 16 MiB"), "{error}");
+    let small = Room { disk_bytes: 40 << 20, ..ROOM };
+    assert!(IO.size(&small, &Parameters::default()).unwrap_err().contains("64 MiB of free disk"));
+}

@@ -1,0 +1,18 @@
+//! `disk.seqread`: direct 1 MiB reads, one after another through a file.
+
+use super::About;
+use super::disk::{Io, LARGE, PER_BYTE, about};
+
+static ABOUT: About =
+    about("disk.seqread", "direct 1 MiB reads one after another through a file", "byte read", PER_BYTE);
+
+/// The workload `disk.seqread`.
+pub(super) const SEQ_READ: Io = Io {
+    about: &ABOUT,
+    random: false,
+    read_percent: 100,
+    block_bytes: 1 << 20,
+    requests: 8,
+    counts_bytes: true,
+    points: LARGE,
+};
