@@ -385,7 +385,7 @@ fn a_workload_that_needs_more_than_the_limit_is_out_of_memory_in_its_environment
     // A tmpfs is memory: what native keeps on the disk, this environment keeps within its limit.
     let plan = "memory = \"96MiB\"\n[parameters.\"disk.randread\"]\nfile_bytes = 268435456\n";
     fs::write(desk.folder.path().join("run.toml"), plan).unwrap();
-    let output = desk.run(&["run.toml", "-e", "sandbox:disk=tmpfs", "-w", "disk", "--blocks", "2"]);
+    let output = desk.run(&["run.toml", "-e", "sandbox:disk=tmpfs", "-w", "disk.randread", "--blocks", "2"]);
     assert_eq!(output.status.code(), Some(4), "{}", text(&output.stderr));
     let record = desk.record();
     assert_eq!(record.run.stopped_because, Some(StopReason::Blocks));

@@ -28,7 +28,7 @@ fn a_run_measures_reports_and_leaves_nothing_behind() {
         "-e",
         "sandbox",
         "-w",
-        "null,cpu.lzma,kernel.syscall,disk,start",
+        "null,cpu.lzma,kernel.syscall,disk.randread,start",
         "--blocks",
         "2",
         "--format",
@@ -218,7 +218,8 @@ fn a_disk_without_room_is_a_mishap_with_its_cause() {
     )
     .unwrap();
     let data = small.to_str().unwrap();
-    let live = desk.run_until(&["-w", "disk", "-e", "native", "--blocks", "3", "--data", data], "block 1/3: launching");
+    let live = desk
+        .run_until(&["-w", "disk.randread", "-e", "native", "--blocks", "3", "--data", data], "block 1/3: launching");
     // Somebody else fills the disk while the run goes on.
     let filler = fs::File::create(small.join("filler")).unwrap();
     let room = nix::sys::statvfs::statvfs(&small).unwrap();

@@ -14,6 +14,7 @@ use plimsoll::launch::engines::qemu::kernel::Kernel;
 use plimsoll::launch::place::Folders;
 use plimsoll::launch::{LaunchOrder, Layer, Limits, Place, Usability, Vessel, engines};
 use plimsoll::sample::Failure;
+use plimsoll_agent::workload::{self, Room};
 use plimsoll_protocol::{
     FrameError, Hello, NestOrder, Observation, Parameters, Reply, Request, SliceOrder, SliceReport, WorkloadOrder,
     read_frame, write_frame,
@@ -181,7 +182,10 @@ fn processes_naming(word: &str) -> Vec<i32> {
 
 /// A file that an emulated guest makes in a moment.
 pub(crate) fn small_file() -> Parameters {
-    Parameters::default().with("file_bytes", 16_u64 << 20)
+    let written = Parameters::default().with("file_bytes", 16_u64 << 20);
+    let (memory_bytes, disk_bytes) = (1 << 30, 1 << 30);
+    let room = Room { cpus: 1, memory_bytes, disk_bytes, files_bytes_max: disk_bytes, cache_bytes: 0 };
+    workload::find("disk.randread").unwrap().size(&room, &written).unwrap()
 }
 
 /// Whether an answer was waited for in vain.
