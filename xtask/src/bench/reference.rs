@@ -1,4 +1,4 @@
-//! Our workloads beside the programs whose work they do: `bench reference cpu|mem|kernel [ROUNDS]`. docs/benches.md says
+//! Our workloads beside the programs whose work they do: `bench reference cpu|mem|kernel|disk [ROUNDS]`. docs/benches.md says
 //! what each pair compares and what is not alike.
 //!
 //! A contest is one run of ours and one of theirs, on the same CPUs, in turns; it may give several pairs of figures,
@@ -6,6 +6,7 @@
 //! measured next to each other. Everything that either side wrote is kept.
 
 mod cpu;
+mod disk;
 mod hpcc;
 mod kernel;
 mod mem;
@@ -85,14 +86,15 @@ impl Scene {
 /// The bench.
 pub(super) fn run(arguments: &[String]) -> Result<()> {
     type Family = fn(&Scene) -> Result<Vec<(String, Offer)>>;
-    let families: [(&str, Family); 3] = [("cpu", cpu::offers), ("mem", mem::offers), ("kernel", kernel::offers)];
+    let families: [(&str, Family); 4] =
+        [("cpu", cpu::offers), ("mem", mem::offers), ("kernel", kernel::offers), ("disk", disk::offers)];
     let (family, rounds) = match arguments {
         [family] => (family, ROUNDS),
         [family, rounds] => (family, rounds.parse().ok().filter(|rounds| *rounds > 0).context("ROUNDS is no count")?),
-        _ => bail!("takes a family (cpu, mem or kernel) and the number of rounds"),
+        _ => bail!("takes a family (cpu, mem, kernel or disk) and the number of rounds"),
     };
     let Some((_, offers)) = families.iter().find(|(name, _)| name == family) else {
-        bail!("there is no family `{family}`; there is cpu, mem, kernel");
+        bail!("there is no family `{family}`; there is cpu, mem, kernel, disk");
     };
     tools::run(tools::cargo(&["build", "--release", "--package", "plimsoll"]))?;
     let scene = scene()?;
@@ -194,7 +196,7 @@ mod tests {
 
     #[test]
     fn an_unknown_family_is_refused_before_anything_is_built() {
-        let error = run(&["disk".to_owned()]).expect_err("there is no such family").to_string();
-        assert_eq!(error, "there is no family `disk`; there is cpu, mem, kernel");
+        let error = run(&["net".to_owned()]).expect_err("there is no such family").to_string();
+        assert_eq!(error, "there is no family `net`; there is cpu, mem, kernel, disk");
     }
 }

@@ -78,6 +78,8 @@ pub(super) fn turn(scene: &Scene, contest: &Contest, round: usize) -> Result<Vec
     keep(&scene.folder, &plan, &contest.plan.text())?;
     let mut command = tools::program(&scene.plimsoll, &["run", "--quiet", "--format", "json"]);
     command.arg(scene.folder.join(plan));
+    // On the same filesystem as theirs.
+    command.arg("--data").arg(&scene.folder);
     command.arg("-o").arg(scene.folder.join(format!("{}-{}.sqlite", contest.name, round + 1)));
     let said = tools::output_of(command)?;
     let report = serde_json::from_str(&said).context("`plimsoll run` printed no JSON")?;
