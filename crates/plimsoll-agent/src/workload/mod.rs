@@ -8,6 +8,7 @@ use std::path::Path;
 
 use plimsoll_protocol::{Cause, Parameter, ParameterError, Parameters};
 
+mod cpu_lu;
 mod cpu_lzma;
 mod disk_randread;
 mod kernel_clock;
@@ -20,6 +21,7 @@ mod kernel_switch;
 mod kernel_syscall;
 mod kernel_thread;
 mod kernel_timer;
+mod lu;
 mod mem_add;
 mod mem_copy;
 mod mem_latency;
@@ -43,6 +45,7 @@ pub use text::text;
 pub const WORKLOADS: &[&dyn Workload] = &[
     &null::Null,
     &cpu_lzma::Lzma,
+    &cpu_lu::Lu,
     &mem_copy::COPY,
     &mem_scale::SCALE,
     &mem_add::ADD,

@@ -36,6 +36,8 @@ pub(in crate::workload) struct Region<T: Plain> {
 
 // SAFETY: the region owns its mapping as a `Vec` owns its buffer, and numbers may go to any thread.
 unsafe impl<T: Plain> Send for Region<T> {}
+// SAFETY: whoever shares a region can only read it.
+unsafe impl<T: Plain> Sync for Region<T> {}
 
 impl<T: Plain> Region<T> {
     /// So many elements, the first of them at a multiple of `alignment`, a power of two.
