@@ -6,9 +6,9 @@ use crate::workload::region::Region;
 
 /// Columns that are factored one after the other; wider panels are halved.
 const LEAF_COLUMNS: usize = 12;
-/// Columns that are updated together: so many of U lie packed beside a part of L in the caches.
+/// Columns that are updated together: so much of U lies packed, and is read once for each part of L.
 const CHUNK_COLUMNS: usize = 768;
-/// Rows of L that are kept in the cache nearest to a CPU that holds them, while columns pass.
+/// As much of L as is kept in a CPU's own cache while columns pass.
 const L_BYTES: usize = 384 << 10;
 
 /// Columns of a matrix that lie one after the other, each of `stride` numbers; rows before `first` are finished.
@@ -41,13 +41,15 @@ impl<'a> Columns<'a> {
     }
 
     fn swap(&mut self, swaps: &[usize]) {
-        let (first, rows) = (self.first, self.rows);
-        for column in self.numbers.chunks_exact_mut(self.stride) {
-            let column = &mut column[first..rows];
-            for (row, other) in swaps.iter().enumerate() {
-                column.swap(row, *other);
-            }
-        }
+        self.numbers.chunks_exact_mut(self.stride).for_each(|column| swap(&mut column[self.first..self.rows], swaps));
+    }
+}
+
+/// Lets rows change places, one pair after the other.
+#[inline(always)]
+fn swap(column: &mut [f64], swaps: &[usize]) {
+    for (row, other) in swaps.iter().enumerate() {
+        column.swap(row, *other);
     }
 }
 
@@ -55,7 +57,8 @@ impl<'a> Columns<'a> {
 pub(super) struct Panel {
     width: usize,
     /// With which row, counted from the panel's first, each of its rows changed places.
-    pub(super) swaps: Vec<usize>,
+    swaps: Vec<usize>,
+    /// The rows that are as many as the columns, and those below.
     square: Region<f64>,
     below: Region<f64>,
 }
@@ -99,7 +102,10 @@ pub(super) struct Scratch {
 
 impl Scratch {
     pub(super) fn new(rows: usize, width: usize, instructions: Instructions) -> Result<Self, WorkloadError> {
-        Ok(Self { half: Panel::new(rows, width, instructions)?, upper: Region::new(width * CHUNK_COLUMNS)? })
+        Ok(Self {
+            half: Panel::new(rows, (width / 2).next_multiple_of(LEAF_COLUMNS), instructions)?,
+            upper: Region::new(width * CHUNK_COLUMNS)?,
+        })
     }
 }
 
@@ -135,6 +141,7 @@ pub(super) fn update(columns: &mut Columns<'_>, panel: &Panel, upper: &mut [f64]
     }
 }
 
+/// Factors narrow columns, one after the other.
 struct Leaf<'a> {
     columns: Columns<'a>,
     swaps: &'a mut [usize],
@@ -183,6 +190,7 @@ fn largest(numbers: &[f64]) -> usize {
     numbers.iter().position(|number| number.abs() == largest).unwrap_or(0)
 }
 
+/// Swaps the rows of some columns, finds their part of U, and takes L times that from what lies below.
 struct Update<'a> {
     columns: Columns<'a>,
     panel: &'a Panel,
@@ -197,10 +205,7 @@ impl Pass for Update<'_> {
         let groups = numbers.chunks_mut(COLUMNS * stride).zip(upper.chunks_exact_mut(COLUMNS * width));
         for (group, upper) in groups {
             for column in group.chunks_exact_mut(stride) {
-                let column = &mut column[first..rows];
-                for (row, other) in panel.swaps.iter().enumerate() {
-                    column.swap(row, *other);
-                }
+                swap(&mut column[first..rows], &panel.swaps);
             }
             solve(kernel, group, stride, first, panel, upper);
         }

@@ -150,6 +150,15 @@ mod x86 {
             #[inline]
             #[target_feature(enable = $feature)]
             fn $tile(l: &[[f64; $vectors * $lanes]], upper: &[[f64; $columns]], to: &mut [f64], stride: usize) {
+                // What is subtracted from should be near at the end.
+                for place in (0..$columns).flat_map(|column| (0..$vectors).map(move |v| column * stride + v * $lanes)) {
+                    let address = to.as_ptr().wrapping_add(place).cast();
+                    // SAFETY: a hint, which reads nothing wherever it points.
+                    #[allow(unused_unsafe, reason = "it is unsafe by older compilers only")]
+                    unsafe {
+                        _mm_prefetch::<_MM_HINT_T0>(address);
+                    }
+                }
                 let mut sums = [[$zero(); $vectors]; $columns];
                 for (l, upper) in l.iter().zip(upper) {
                     let mut $a = [$zero(); $vectors];
