@@ -9,6 +9,7 @@ use std::path::Path;
 use plimsoll_protocol::{Cause, Parameter, ParameterError, Parameters};
 
 mod affinity;
+mod cpu_lu;
 mod cpu_lzma;
 mod disk;
 mod disk_mixed;
@@ -16,7 +17,6 @@ mod disk_randread;
 mod disk_randwrite;
 mod disk_seqread;
 mod disk_seqwrite;
-
 mod kernel_clock;
 mod kernel_fault;
 mod kernel_fork;
@@ -27,6 +27,7 @@ mod kernel_switch;
 mod kernel_syscall;
 mod kernel_thread;
 mod kernel_timer;
+mod lu;
 mod made;
 mod mem_add;
 mod mem_copy;
@@ -51,6 +52,7 @@ pub use text::text;
 pub const WORKLOADS: &[&dyn Workload] = &[
     &null::Null,
     &cpu_lzma::Lzma,
+    &cpu_lu::Lu,
     &mem_copy::COPY,
     &mem_scale::SCALE,
     &mem_add::ADD,

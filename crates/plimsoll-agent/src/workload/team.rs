@@ -138,8 +138,6 @@ struct Signals<T> {
 
 impl<T: Copy> Signals<T> {
     fn new(count: usize) -> Self {
-        // Who looks takes the CPU from whom he waits for, unless there is one for each.
-        let cpus = std::thread::available_parallelism().map_or(1, usize::from);
         Self {
             number: AtomicU64::new(0),
             task: Mutex::new(None),
@@ -147,7 +145,7 @@ impl<T: Copy> Signals<T> {
             work: AtomicU64::new(0),
             failure: Mutex::new(None),
             leader: std::thread::current(),
-            looks: if count <= cpus { LOOKS } else { 0 },
+            looks: looks(count),
         }
     }
 
@@ -196,8 +194,15 @@ impl<T: Copy> Signals<T> {
     }
 }
 
+/// How often each of so many threads looks for a signal before it goes to sleep.
+pub(super) fn looks(count: usize) -> u32 {
+    // Who looks takes the CPU from whom he waits for, unless there is one for each.
+    let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+    if count <= cpus { LOOKS } else { 0 }
+}
+
 /// Nothing that is locked here can be half done, whoever panicked.
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

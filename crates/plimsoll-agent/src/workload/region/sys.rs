@@ -92,6 +92,8 @@ impl Mapping {
 
 // SAFETY: it owns its memory as a `Box` owns its own, and bytes may go to any thread.
 unsafe impl Send for Mapping {}
+// SAFETY: whoever shares it can only read.
+unsafe impl Sync for Mapping {}
 
 impl Drop for Mapping {
     fn drop(&mut self) {
