@@ -43,8 +43,11 @@ fn main() {
     }
 }
 
+/// A shell in the background ignores SIGINT, and so do its children until somebody restores it.
 fn play(name: &str) -> Child {
-    Command::new(std::env::current_exe().unwrap())
+    Command::new("env")
+        .arg("--default-signal=INT")
+        .arg(std::env::current_exe().unwrap())
         .env(PLAY, name)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

@@ -147,7 +147,10 @@ impl Ours {
         let words = ["run", "-e", environment, "-w", "start", "--blocks", "1", "--quiet", "--format", "json"];
         let words = [&words[..], &["--memory", &memory, "-o", text]].concat();
         let said = tools::output_of(tools::program(&self.plimsoll, &words))?;
-        std::fs::remove_file(&file).with_context(|| format!("cannot remove {text}"))?;
+        // The page is written beside the run file.
+        for made in [&file, &file.with_extension("html")] {
+            std::fs::remove_file(made).with_context(|| format!("cannot remove {}", made.display()))?;
+        }
         read(&serde_json::from_str(&said).context("`plimsoll run` printed no JSON")?, environment)
     }
 
