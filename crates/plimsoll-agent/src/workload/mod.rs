@@ -12,6 +12,7 @@ mod affinity;
 mod cpu_lu;
 mod cpu_lzma;
 mod disk;
+mod disk_fsync;
 mod disk_mixed;
 mod disk_randread;
 mod disk_randwrite;
@@ -74,6 +75,7 @@ pub const WORKLOADS: &[&dyn Workload] = &[
     &disk_randread::RAND_READ,
     &disk_randwrite::RAND_WRITE,
     &disk_mixed::MIXED,
+    &disk_fsync::Fsync,
     &start_ready::Ready,
 ];
 

@@ -40,13 +40,14 @@ fn points() -> impl Iterator<Item = (&'static dyn Workload, Parameters)> {
 
 /// The workload's own sizes at a point, made small.
 fn small(workload: &dyn Workload, point: &Parameters) -> Parameters {
-    const SMALL: [(&str, u64); 17] = [
+    const SMALL: [(&str, u64); 18] = [
         ("array_bytes", 1 << 20),
         ("input_bytes", 128 << 10),
         ("n", 150),
         ("file_bytes", 2 << 20),
         ("block_bytes", 16 << 10),
         ("calls", 500),
+        ("commits", 4),
         ("table_bytes", 1 << 20),
         ("bytes", 4 << 20),
         ("round_trips", 50),

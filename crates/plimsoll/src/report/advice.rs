@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::page::{Sentence, spoiled};
-use super::points::workload_with_point;
+use super::points::Names;
 use super::units;
 use super::words::{
     self, AUTOCORRELATED, BLOCKS_FOR_A_VERDICT, CONTROL, EMULATED, EXPLORATORY, HEAVY_TAIL, SPOILED, Tone, clean,
@@ -39,6 +39,7 @@ pub(super) fn loud(findings: &Findings) -> Vec<String> {
 
 /// Controls that found a difference where there is none.
 fn alarms(findings: &Findings) -> Vec<String> {
+    let names = Names::of(findings);
     let mut alarms: Vec<String> = findings
         .control
         .iter()
@@ -47,7 +48,7 @@ fn alarms(findings: &Findings) -> Vec<String> {
             format!(
                 "The control failed on {}: native against itself differs by {}. By chance \
                  this happens to 1 control in 20; read this workload's numbers with care.",
-                workload_with_point(control),
+                names.name(control),
                 units::cost_with_interval(control.cost, control.cost_ci95)
             )
         })
@@ -74,7 +75,8 @@ pub(super) fn answer(findings: &Findings) -> Vec<Sentence> {
     by_environment.retain(|(name, _)| !spoiled.contains(name));
     let emulated = |cells: &[&Comparison]| cells.iter().all(|cell| cell.labels.iter().any(|label| label == EMULATED));
     let (emulated, real): (Vec<_>, Vec<_>) = by_environment.into_iter().partition(|(_, cells)| emulated(cells));
-    let mut answer: Vec<Sentence> = real.iter().filter_map(|(name, cells)| sentence(name, cells)).collect();
+    let names = Names::of(findings);
+    let mut answer: Vec<Sentence> = real.iter().filter_map(|(name, cells)| sentence(name, cells, &names)).collect();
     let emulated: Vec<String> = emulated.iter().map(|(name, _)| clean(name)).collect();
     if !emulated.is_empty() {
         let whose = if emulated.len() == 1 { "its" } else { "their" };
@@ -84,7 +86,7 @@ pub(super) fn answer(findings: &Findings) -> Vec<Sentence> {
     answer
 }
 
-fn sentence(name: &str, cells: &[&Comparison]) -> Option<Sentence> {
+fn sentence(name: &str, cells: &[&Comparison], names: &Names<'_>) -> Option<Sentence> {
     let told: Vec<(&Comparison, Tone)> = cells.iter().map(|cell| (*cell, words::verdict(cell, false).1)).collect();
     if cells.iter().all(|cell| cell.blocks < BLOCKS_FOR_A_VERDICT) {
         return None;
@@ -93,14 +95,15 @@ fn sentence(name: &str, cells: &[&Comparison]) -> Option<Sentence> {
         let list: Vec<String> = told.iter().filter(|(_, tone)| *tone == wanted).map(|(cell, _)| print(cell)).collect();
         (!list.is_empty()).then(|| and(&list))
     };
-    let amount = |cell: &Comparison| format!("{} on {}", units::share(cell.cost.abs()), workload_with_point(cell));
+    let workload = |cell: &Comparison| names.name(cell);
+    let amount = |cell: &Comparison| format!("{} on {}", units::share(cell.cost.abs()), names.name(cell));
     let margin = units::share(cells[0].margin);
     let parts: Vec<String> = [
         with(Tone::Cost, &amount).map(|list| format!("costs {list}")),
         with(Tone::Gain, &amount).map(|list| format!("gains {list}")),
-        with(Tone::Same, &workload_with_point).map(|list| format!("is within {margin} of native on {list}")),
-        with(Tone::Open, &workload_with_point).map(|list| format!("may or may not differ on {list}: cannot tell yet")),
-        with(Tone::Spoiled, &workload_with_point).map(|list| format!("was not measured as asked on {list}")),
+        with(Tone::Same, &workload).map(|list| format!("is within {margin} of native on {list}")),
+        with(Tone::Open, &workload).map(|list| format!("may or may not differ on {list}: cannot tell yet")),
+        with(Tone::Spoiled, &workload).map(|list| format!("was not measured as asked on {list}")),
     ]
     .into_iter()
     .flatten()
@@ -127,6 +130,13 @@ pub(super) fn warnings(findings: &Findings) -> Vec<String> {
     if findings.environments.iter().any(|environment| environment.labels.iter().any(|label| label == EMULATED)) {
         warnings.push("Emulated means that the guest's CPU was interpreted: no hardware KVM was used.".to_owned());
     }
+    for environment in &findings.environments {
+        let unverified: Vec<String> = environment.labels.iter().filter_map(|label| words::unverified(label)).collect();
+        if !unverified.is_empty() {
+            let (name, what) = (clean(&environment.name), and(&unverified));
+            warnings.push(format!("{name}: {what} could not be verified: what was asked for is believed."));
+        }
+    }
     for (environment, slices) in design.spoiled.iter().filter(|(_, slices)| **slices > 0) {
         warnings.push(format!(
             "{}: {} disturbed from outside and left out, by the rule fixed before the run.",
@@ -149,10 +159,11 @@ pub(super) fn sharper(findings: &Findings) -> Vec<String> {
         return vec![format!("Run at least {BLOCKS_FOR_A_VERDICT} blocks for verdicts (--blocks 5).")];
     }
     let spoiled = spoiled(findings);
+    let names = Names::of(findings);
     let mut by_workload: Vec<(String, [u32; 2])> = Vec::new();
     for cell in open_cells(findings, &spoiled) {
         let Some([low, high]) = cell.blocks_for_one_percent else { continue };
-        let workload = workload_with_point(cell);
+        let workload = names.name(cell);
         match by_workload.iter_mut().find(|(name, _)| *name == workload) {
             Some((_, range)) => *range = [range[0].max(low), range[1].max(high)],
             None => by_workload.push((workload, [low, high])),
@@ -180,9 +191,10 @@ fn needs(by_workload: &[(String, [u32; 2])], findings: &Findings) -> Vec<String>
 
 /// Environments that have no value where others have one.
 fn without_value(findings: &Findings) -> Vec<String> {
+    let names = Names::of(findings);
     let mut workloads: Vec<(String, BTreeSet<&str>)> = Vec::new();
     for cell in findings.comparisons.iter().filter(|cell| cell.headline) {
-        let workload = workload_with_point(cell);
+        let workload = names.name(cell);
         match workloads.iter_mut().find(|(name, _)| *name == workload) {
             Some((_, seen)) => drop(seen.insert(&cell.environment)),
             None => workloads.push((workload, BTreeSet::from([cell.environment.as_str()]))),

@@ -1,8 +1,30 @@
 //! A workload's point in words.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use super::units;
 use super::words::clean;
+use crate::analysis::Findings;
 use crate::analysis::findings::Comparison;
+
+/// How sentences name workloads: with the point only where a workload is tested at several.
+pub(super) struct Names<'a> {
+    swept: BTreeSet<&'a str>,
+}
+
+impl<'a> Names<'a> {
+    pub(super) fn of(findings: &'a Findings) -> Self {
+        let mut points: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
+        for cell in findings.comparisons.iter().chain(&findings.control).filter(|cell| cell.headline) {
+            points.entry(&cell.workload).or_default().insert(axes(cell.point.as_ref()));
+        }
+        Self { swept: points.iter().filter(|(_, points)| points.len() > 1).map(|(workload, _)| *workload).collect() }
+    }
+
+    pub(super) fn name(&self, cell: &Comparison) -> String {
+        if self.swept.contains(cell.workload.as_str()) { workload_with_point(cell) } else { clean(&cell.workload) }
+    }
+}
 
 /// A workload with its point: `app.redis, clients=50`.
 pub(super) fn workload_with_point(comparison: &Comparison) -> String {

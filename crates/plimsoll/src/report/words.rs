@@ -59,9 +59,15 @@ pub(super) fn clean(text: &str) -> String {
         .collect()
 }
 
-/// A name with its labels: `docker (net=none, shared cpu)`.
+/// What a label says could not be verified.
+pub(super) fn unverified(label: &str) -> Option<String> {
+    label.strip_suffix(" not verified").map(clean)
+}
+
+/// A name with its labels: `docker (net=none, shared cpu)`. What could not be verified is said below the tables.
 pub(super) fn name_with_labels(name: &str, labels: &[String]) -> String {
-    let labels: Vec<String> = labels.iter().map(|label| clean(label)).collect();
+    let labels: Vec<String> =
+        labels.iter().filter(|label| unverified(label).is_none()).map(|label| clean(label)).collect();
     if labels.is_empty() { clean(name) } else { format!("{} ({})", clean(name), labels.join(", ")) }
 }
 
@@ -168,4 +174,11 @@ pub(super) fn what_ran(findings: &Findings) -> Vec<String> {
             stopped(&run.stopped_because)
         ),
     ]
+
+    #[test]
+    fn a_name_keeps_its_labels_but_those_that_take_a_sentence() {
+        let labels = ["kernel and filesystems not verified", "net=none"].map(str::to_owned);
+        assert_eq!(name_with_labels("gvisor", &labels), "gvisor (net=none)");
+        assert_eq!(unverified(&labels[0]).as_deref(), Some("kernel and filesystems"));
+    }
 }

@@ -4,10 +4,8 @@ use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
 
-use nix::errno::Errno;
-
 use super::super::WorkloadError;
-use super::engine::{Ended, Engine, Request, Slots};
+use super::engine::{Ended, Engine, Request, Slots, not_to_be_had, outcome};
 use super::sys::Context;
 
 pub(super) struct Aio {
@@ -19,14 +17,8 @@ pub(super) struct Aio {
 impl Aio {
     pub(super) fn start(file: File, slots: Slots) -> Result<Self, WorkloadError> {
         let queued = Vec::with_capacity(slots.count());
-        match Context::set_up(slots) {
-            Ok(context) => Ok(Self { context, file, queued }),
-            Err(errno @ (Errno::ENOSYS | Errno::EPERM | Errno::EACCES)) => {
-                let message = format!("asynchronous I/O (io_setup) is not permitted here: {}", errno.desc());
-                Err(WorkloadError::Missing(message))
-            }
-            Err(errno) => Err(WorkloadError::system("setting up asynchronous I/O", errno)),
-        }
+        let context = Context::set_up(slots).map_err(|errno| not_to_be_had("aio", errno.into()))?;
+        Ok(Self { context, file, queued })
     }
 }
 
@@ -42,19 +34,10 @@ impl Engine for Aio {
     }
 
     fn wait(&mut self, ended: &mut Vec<Ended>) -> io::Result<()> {
-        let outcome = |result: i64| match usize::try_from(result) {
-            Ok(bytes) => Ok(bytes),
-            Err(_) => Err(io::Error::from_raw_os_error(i32::try_from(-result).unwrap_or(libc_eio()))),
-        };
-        self.context.wait(|slot, result| ended.push(Ended { slot, outcome: outcome(result) }))?;
-        Ok(())
+        Ok(self.context.wait(|slot, result| ended.push(Ended { slot, outcome: outcome(result) }))?)
     }
 
     fn buffer(&mut self, slot: usize) -> &mut [u8] {
         self.context.buffer(slot)
     }
-}
-
-fn libc_eio() -> i32 {
-    Errno::EIO as i32
 }

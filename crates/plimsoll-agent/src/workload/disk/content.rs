@@ -16,7 +16,7 @@ use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 use crate::seeded::Seeded;
 
 /// Granularity of the content, and of every block.
-pub(super) const PAGE_BYTES: usize = 4096;
+pub(in crate::workload) const PAGE_BYTES: usize = 4096;
 const HEADER_BYTES: usize = 32;
 const POOL_BYTES: usize = 1 << 20;
 /// Files are written in pieces of this many pages.
@@ -24,20 +24,20 @@ const PIECE_PAGES: u64 = 256;
 
 /// The noise, and the seed of the run.
 #[derive(Debug, Clone)]
-pub(super) struct Content {
+pub(in crate::workload) struct Content {
     seed: u64,
     pool: std::sync::Arc<[u8]>,
 }
 
 impl Content {
-    pub(super) fn new(seed: u64) -> Self {
+    pub(in crate::workload) fn new(seed: u64) -> Self {
         let mut noise = Seeded::new(seed);
         let pool = (0..(POOL_BYTES + PAGE_BYTES) / 8).flat_map(|_| noise.next().to_le_bytes()).collect();
         Self { seed, pool }
     }
 
     /// Writes the file whole, down to the device and out of the page cache.
-    pub(super) fn lay_out(&self, path: &Path, pages: u64) -> io::Result<()> {
+    pub(in crate::workload) fn lay_out(&self, path: &Path, pages: u64) -> io::Result<()> {
         let mut file = File::create(path)?;
         let mut piece = vec![0; PIECE_PAGES.min(pages) as usize * PAGE_BYTES];
         for first in (0..pages).step_by(PIECE_PAGES as usize) {
@@ -52,7 +52,7 @@ impl Content {
     }
 
     /// The pages from `first` on, as they are laid out.
-    pub(super) fn fill(&self, bytes: &mut [u8], first: u64) {
+    pub(in crate::workload) fn fill(&self, bytes: &mut [u8], first: u64) {
         for (number, page) in (first..).zip(bytes.chunks_exact_mut(PAGE_BYTES)) {
             let spot = Seeded::stream(self.seed, number).below(POOL_BYTES as u64 / 8) as usize * 8;
             page.copy_from_slice(&self.pool[spot..spot + PAGE_BYTES]);
@@ -62,7 +62,7 @@ impl Content {
     }
 
     /// Makes pages of what a buffer holds: a content that was filled or read before.
-    pub(super) fn stamp(&self, bytes: &mut [u8], first: u64, generation: u32) {
+    pub(in crate::workload) fn stamp(&self, bytes: &mut [u8], first: u64, generation: u32) {
         for (number, page) in (first..).zip(bytes.chunks_exact_mut(PAGE_BYTES)) {
             put(page, 0, number);
             put(page, 1, self.seed);
@@ -71,7 +71,7 @@ impl Content {
     }
 
     /// Whether these are the pages from `first` on, of this generation; else what is wrong.
-    pub(super) fn check(&self, bytes: &[u8], first: u64, generation: u32) -> Result<(), String> {
+    pub(in crate::workload) fn check(&self, bytes: &[u8], first: u64, generation: u32) -> Result<(), String> {
         for (number, page) in (first..).zip(bytes.chunks_exact(PAGE_BYTES)) {
             let found = [0, 1, 2].map(|word| get(page, word));
             if found != [number, self.seed, u64::from(generation)] {

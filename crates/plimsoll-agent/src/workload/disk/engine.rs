@@ -3,24 +3,29 @@
 use std::fs::File;
 use std::io;
 
+use nix::errno::Errno;
+
 use super::super::region::Region;
 use super::super::words::Words;
 use super::super::{WorkloadError, mib};
 use super::aio::Aio;
 use super::sync::Sync;
+use super::uring::Uring;
 
 /// Ways to ask for I/O.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum EngineKind {
     /// Linux asynchronous I/O (`io_submit`), as in the 2014 study.
     Aio,
+    /// io_uring, with registered buffers.
+    Uring,
     /// `pread` and `pwrite`, one at a time.
     Sync,
 }
 
 impl EngineKind {
     /// As plans name them; the first is the default.
-    pub(super) const WORDS: &Words<Self> = &[("aio", Self::Aio), ("sync", Self::Sync)];
+    pub(super) const WORDS: &Words<Self> = &[("aio", Self::Aio), ("io_uring", Self::Uring), ("sync", Self::Sync)];
 
     /// An engine at rest.
     ///
@@ -29,6 +34,7 @@ impl EngineKind {
     pub(super) fn start(self, file: File, slots: Slots) -> Result<Box<dyn Engine>, WorkloadError> {
         match self {
             Self::Aio => Ok(Box::new(Aio::start(file, slots)?)),
+            Self::Uring => Ok(Box::new(Uring::start(file, slots)?)),
             Self::Sync => Ok(Box::new(Sync::start(file, slots))),
         }
     }
@@ -54,6 +60,25 @@ pub(super) struct Ended {
     pub(super) slot: usize,
     /// Bytes read or written.
     pub(super) outcome: io::Result<usize>,
+}
+
+/// The kernel's result of a request: bytes, or a negative error.
+pub(super) fn outcome(result: i64) -> io::Result<usize> {
+    let errno = || i32::try_from(-result).unwrap_or(Errno::EIO as i32);
+    usize::try_from(result).map_err(|_| io::Error::from_raw_os_error(errno()))
+}
+
+/// Why an engine could not be set up. That an environment does not permit it is no failure.
+pub(super) fn not_to_be_had(engine: &str, error: io::Error) -> WorkloadError {
+    match error.raw_os_error().map(Errno::from_raw) {
+        Some(Errno::EPERM | Errno::EACCES | Errno::ENOSYS) => {
+            WorkloadError::Missing(format!("engine `{engine}` is not permitted here: {error}"))
+        }
+        Some(Errno::EAGAIN) => WorkloadError::Missing(format!(
+            "engine `{engine}` has no room here (the limit may be /proc/sys/fs/aio-max-nr): {error}"
+        )),
+        _ => WorkloadError::system(format!("setting up engine `{engine}`"), error),
+    }
 }
 
 /// Carries requests, each in a slot of its own with a buffer of one block.

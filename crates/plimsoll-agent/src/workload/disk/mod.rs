@@ -10,6 +10,7 @@ mod engine;
 mod job;
 mod sync;
 mod sys;
+mod uring;
 
 use std::ops::Range;
 use std::sync::atomic::Ordering;
@@ -17,7 +18,7 @@ use std::sync::{Arc, PoisonError};
 
 use plimsoll_protocol::{Evidence, Parameters};
 
-use self::content::{Content, PAGE_BYTES};
+pub(super) use self::content::{Content, PAGE_BYTES};
 use self::engine::EngineKind;
 use self::job::{Job, Shape, Shared, Task};
 use super::made::Made;
@@ -81,7 +82,7 @@ pub(super) const fn about(
                 range: Some((1, JOBS_MAX)),
             },
             ParameterAbout { name: "read_percent", meaning: "reads among 100 requests", range: Some((0, 100)) },
-            ParameterAbout { name: "engine", meaning: "how the kernel is asked: aio or sync", range: None },
+            ParameterAbout { name: "engine", meaning: "how the kernel is asked: aio, io_uring or sync", range: None },
             ParameterAbout {
                 name: "access",
                 meaning: "direct, or buffered for the page cache of whoever runs it",
@@ -169,6 +170,28 @@ impl Io {
     }
 }
 
+/// Whether files of so many bytes find room, twice: another launch may still hold its own.
+pub(super) fn check_room(name: &str, file_bytes: u64, room: &Room) -> Result<(), String> {
+    if file_bytes > room.files_bytes_max {
+        return Err(format!(
+            "{name}'s file of {} MiB does not fit the data disk of a guest, which holds files of up to {} MiB: set a \
+             smaller `file_bytes` in the plan",
+            mib(file_bytes),
+            mib(room.files_bytes_max),
+        ));
+    }
+    let needed = file_bytes.saturating_mul(2);
+    if room.disk_bytes < needed {
+        return Err(format!(
+            "{name} needs {} MiB of free disk for each environment and finds {} MiB: free some, choose another --data \
+             folder or set a smaller `file_bytes` in the plan",
+            mib(needed),
+            mib(room.disk_bytes),
+        ));
+    }
+    Ok(())
+}
+
 impl Workload for Io {
     fn about(&self) -> &'static About {
         self.about
@@ -186,14 +209,6 @@ impl Workload for Io {
         let parameters = self.about.merged(derived, written)?;
         let sizes = self.sizes(&parameters).map_err(|error| error.to_string())?;
         let name = self.about.name;
-        if sizes.file_bytes > room.files_bytes_max {
-            return Err(format!(
-                "{name}'s file of {} MiB does not fit the data disk of a guest, which holds files of up to {} MiB: \
-                 set a smaller `file_bytes` in the plan",
-                mib(sizes.file_bytes),
-                mib(room.files_bytes_max),
-            ));
-        }
         let buffers = 2 * (sizes.jobs * sizes.shape.depth * sizes.shape.block_bytes) as u64;
         if buffers > room.memory_bytes {
             return Err(format!(
@@ -203,15 +218,7 @@ impl Workload for Io {
                 mib(room.memory_bytes),
             ));
         }
-        let needed = sizes.file_bytes.saturating_mul(2);
-        if room.disk_bytes < needed {
-            return Err(format!(
-                "{name} needs {} MiB of free disk for each environment and finds {} MiB: free some, choose another \
-                 --data folder or set a smaller `file_bytes` in the plan",
-                mib(needed),
-                mib(room.disk_bytes),
-            ));
-        }
+        check_room(name, sizes.file_bytes, room)?;
         Ok(parameters)
     }
 

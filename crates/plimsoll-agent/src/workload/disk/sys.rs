@@ -1,11 +1,13 @@
-//! The system calls of Linux AIO, behind a safe type that owns the buffers for as long as the kernel may use them.
-#![allow(unsafe_code, reason = "io_setup and its like have no safe wrapper; each use says why it is sound")]
+//! Linux AIO and io_uring, behind safe types that own the buffers for as long as the kernel may use them.
+#![allow(unsafe_code, reason = "the kernel reads and writes buffers between calls; each use says why it is sound")]
 
 use std::ffi::c_long;
+use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr;
 
+use io_uring::{IoUring, opcode, types};
 use nix::errno::Errno;
 use nix::libc::{self, iocb};
 
@@ -13,6 +15,42 @@ use super::engine::{Direction, Request, Slots};
 
 const READ: u16 = 0;
 const WRITE: u16 = 1;
+
+/// Buffers, some of which the kernel has.
+struct Lent {
+    slots: Slots,
+    busy: Vec<bool>,
+}
+
+impl Lent {
+    fn new(slots: Slots) -> Self {
+        Self { busy: vec![false; slots.count()], slots }
+    }
+
+    /// From now on it is the kernel's.
+    fn lend(&mut self, slot: usize) -> &mut [u8] {
+        let buffer = Self::at_rest(&self.busy, &mut self.slots, slot);
+        self.busy[slot] = true;
+        buffer
+    }
+
+    fn take_back(&mut self, slot: usize) {
+        self.busy[slot] = false;
+    }
+
+    fn is_any_out(&self) -> bool {
+        self.busy.contains(&true)
+    }
+
+    fn buffer(&mut self, slot: usize) -> &mut [u8] {
+        Self::at_rest(&self.busy, &mut self.slots, slot)
+    }
+
+    fn at_rest<'a>(busy: &[bool], slots: &'a mut Slots, slot: usize) -> &'a mut [u8] {
+        assert!(!busy[slot], "slot {slot} is under way");
+        slots.buffer(slot)
+    }
+}
 
 /// `struct io_event` of linux/aio_abi.h.
 #[derive(Debug, Clone, Copy, Default)]
@@ -27,13 +65,11 @@ struct Event {
 /// A context of asynchronous I/O with room for one request in each slot. Goes only when no request is under way.
 pub(super) struct Context {
     id: libc::c_ulong,
-    slots: Slots,
+    lent: Lent,
     /// One for each slot; the kernel copies it when it is submitted.
     blocks: Vec<iocb>,
     pointers: Vec<*mut iocb>,
     events: Vec<Event>,
-    /// Slots whose buffers belong to the kernel.
-    busy: Vec<bool>,
 }
 
 impl Context {
@@ -48,11 +84,10 @@ impl Context {
         let empty = || unsafe { MaybeUninit::<iocb>::zeroed().assume_init() };
         Ok(Self {
             id,
-            slots,
+            lent: Lent::new(slots),
             blocks: (0..count).map(|_| empty()).collect(),
             pointers: Vec::with_capacity(count),
             events: vec![Event::default(); count],
-            busy: vec![false; count],
         })
     }
 
@@ -63,8 +98,7 @@ impl Context {
     pub(super) fn submit(&mut self, file: BorrowedFd<'_>, requests: &[(usize, Request)]) -> nix::Result<()> {
         self.pointers.clear();
         for (slot, request) in requests {
-            assert!(!self.busy[*slot], "slot {slot} is under way");
-            let buffer = self.slots.buffer(*slot);
+            let buffer = self.lent.lend(*slot);
             let block = &mut self.blocks[*slot];
             block.aio_data = *slot as u64;
             block.aio_lio_opcode = if request.direction == Direction::Read { READ } else { WRITE };
@@ -73,19 +107,18 @@ impl Context {
             block.aio_nbytes = buffer.len() as u64;
             block.aio_offset = request.offset.cast_signed();
             self.pointers.push(block);
-            self.busy[*slot] = true;
         }
         let mut taken = 0;
         while taken < requests.len() {
             let (rest, count) = (&mut self.pointers[taken..], (requests.len() - taken) as c_long);
-            // SAFETY: the pointers are to blocks of this context, each with a buffer that nobody else touches while its
-            // slot is busy and that goes only after the context.
+            // SAFETY: the pointers are to blocks of this context, each with a buffer that nobody else touches while it is
+            // lent and that goes only after the context.
             match Errno::result(unsafe { libc::syscall(libc::SYS_io_submit, self.id, count, rest.as_mut_ptr()) }) {
                 Ok(more) if more > 0 => taken += more.cast_unsigned() as usize,
                 Err(Errno::EINTR) => {}
                 failed => {
                     for (slot, _) in &requests[taken..] {
-                        self.busy[*slot] = false;
+                        self.lent.take_back(*slot);
                     }
                     return Err(failed.err().unwrap_or(Errno::EAGAIN));
                 }
@@ -99,7 +132,7 @@ impl Context {
     /// # Errors
     /// What `io_getevents` says; `EINVAL` where nothing is under way.
     pub(super) fn wait(&mut self, mut ended: impl FnMut(usize, i64)) -> nix::Result<()> {
-        if !self.busy.contains(&true) {
+        if !self.lent.is_any_out() {
             return Err(Errno::EINVAL);
         }
         let (room, events) = (self.events.len() as c_long, self.events.as_mut_ptr());
@@ -113,7 +146,7 @@ impl Context {
         };
         for event in &self.events[..count] {
             let slot = event.data as usize;
-            self.busy[slot] = false;
+            self.lent.take_back(slot);
             ended(slot, event.result);
         }
         Ok(())
@@ -121,16 +154,100 @@ impl Context {
 
     /// The buffer of a slot that is at rest.
     pub(super) fn buffer(&mut self, slot: usize) -> &mut [u8] {
-        assert!(!self.busy[slot], "slot {slot} is under way");
-        self.slots.buffer(slot)
+        self.lent.buffer(slot)
     }
 }
 
 impl Drop for Context {
     /// Waits for what is under way: the buffers go next.
     fn drop(&mut self) {
-        while self.busy.contains(&true) && self.wait(|_, _| ()).is_ok() {}
+        while self.lent.is_any_out() && self.wait(|_, _| ()).is_ok() {}
         // SAFETY: the context is this value's own. The kernel, too, returns only when nothing is under way.
         unsafe { libc::syscall(libc::SYS_io_destroy, self.id) };
+    }
+}
+
+/// An io_uring with the buffers of all slots registered. Goes only when no request is under way.
+pub(super) struct Ring {
+    ring: IoUring,
+    lent: Lent,
+}
+
+impl Ring {
+    /// # Errors
+    /// What the kernel says to the ring or to its buffers.
+    pub(super) fn set_up(mut slots: Slots) -> io::Result<Self> {
+        let count = slots.count();
+        let ring = IoUring::new(u32::try_from(count).map_err(io::Error::other)?)?;
+        let vector = |slot| {
+            let buffer = slots.buffer(slot);
+            libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() }
+        };
+        let vectors: Vec<libc::iovec> = (0..count).map(vector).collect();
+        // SAFETY: the buffers go after the ring, and the kernel touches one only for a request that names it.
+        unsafe { ring.submitter().register_buffers(&vectors) }?;
+        Ok(Self { ring, lent: Lent::new(slots) })
+    }
+
+    /// Starts requests in slots that are at rest.
+    ///
+    /// # Errors
+    /// What `io_uring_enter` says.
+    pub(super) fn submit(&mut self, file: BorrowedFd<'_>, requests: &[(usize, Request)]) -> io::Result<()> {
+        let file = types::Fd(file.as_raw_fd());
+        for (slot, Request { direction, offset }) in requests {
+            let buffer = self.lent.lend(*slot);
+            // The region is at most some GiB, and there are fewer slots than numbers of registered buffers.
+            let (start, bytes, index) = (buffer.as_mut_ptr(), buffer.len() as u32, *slot as u16);
+            let entry = match direction {
+                Direction::Read => opcode::ReadFixed::new(file, start, bytes, index).offset(*offset).build(),
+                Direction::Write => opcode::WriteFixed::new(file, start, bytes, index).offset(*offset).build(),
+            };
+            // SAFETY: the buffer is whole and registered, nobody else touches it while it is lent, and it goes only after
+            // the ring.
+            let pushed = unsafe { self.ring.submission().push(&entry.user_data(*slot as u64)) };
+            pushed.map_err(|full| io::Error::other(full.to_string()))?;
+        }
+        uninterrupted(|| self.ring.submit())
+    }
+
+    /// Waits until at least one request has ended and tells each that has: its slot, and bytes or a negative error.
+    ///
+    /// # Errors
+    /// What `io_uring_enter` says; `EINVAL` where nothing is under way.
+    pub(super) fn wait(&mut self, mut ended: impl FnMut(usize, i64)) -> io::Result<()> {
+        if !self.lent.is_any_out() {
+            return Err(Errno::EINVAL.into());
+        }
+        if self.ring.completion().is_empty() {
+            uninterrupted(|| self.ring.submit_and_wait(1))?;
+        }
+        for entry in self.ring.completion() {
+            let slot = entry.user_data() as usize;
+            self.lent.take_back(slot);
+            ended(slot, i64::from(entry.result()));
+        }
+        Ok(())
+    }
+
+    /// The buffer of a slot that is at rest.
+    pub(super) fn buffer(&mut self, slot: usize) -> &mut [u8] {
+        self.lent.buffer(slot)
+    }
+}
+
+impl Drop for Ring {
+    /// Waits for what is under way: the buffers go next. Should that fail, they are pinned until the kernel is done.
+    fn drop(&mut self) {
+        while self.lent.is_any_out() && self.wait(|_, _| ()).is_ok() {}
+    }
+}
+
+fn uninterrupted(call: impl Fn() -> io::Result<usize>) -> io::Result<()> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            other => return other.map(drop),
+        }
     }
 }

@@ -1,6 +1,7 @@
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt;
 
+use nix::errno::Errno;
 use tempfile::TempDir;
 
 use super::*;
@@ -24,6 +25,19 @@ fn plan(engine: &str) -> Parameters {
     Parameters::default().with("access", "buffered").with("engine", engine).with("file_bytes", 1 << 20)
 }
 
+/// Whether this machine permits it; a system call filter around the tests may not.
+fn permitted(engine: &str) -> bool {
+    let folder = folder();
+    let scene = Scene { data_dir: folder.path(), seed: 7 };
+    match IO.prepare(&IO.size(&ROOM, &plan(engine)).unwrap(), &scene) {
+        Err(WorkloadError::Missing(message)) => {
+            assert!(message.contains("is not permitted here"), "{message}");
+            false
+        }
+        prepared => prepared.map(drop).is_ok(),
+    }
+}
+
 fn requests(io: Io, written: &Parameters) -> (TempDir, Requests) {
     let folder = folder();
     let parameters = io.size(&ROOM, written).unwrap();
@@ -36,7 +50,11 @@ fn requests(io: Io, written: &Parameters) -> (TempDir, Requests) {
 
 #[test]
 fn every_engine_reads_and_writes_what_it_should_with_any_number_of_jobs() {
-    for (engine, depth, jobs) in [("aio", 1, 1), ("aio", 16, 1), ("aio", 3, 5), ("sync", 1, 1), ("sync", 1, 3)] {
+    let deep = ["aio", "io_uring"].into_iter().flat_map(|engine| [(engine, 1, 1), (engine, 16, 1), (engine, 3, 5)]);
+    for (engine, depth, jobs) in deep.chain([("sync", 1, 1), ("sync", 1, 3)]) {
+        if !permitted(engine) {
+            continue;
+        }
         for (random, read_percent) in [(true, 100), (true, 0), (true, 70), (false, 100), (false, 0)] {
             let io = Io { random, read_percent, ..IO };
             let (folder, mut requests) = requests(io, &plan(engine).with("depth", depth).with("jobs", jobs));
@@ -100,7 +118,7 @@ fn a_read_of_something_else_is_found() {
 
 #[test]
 fn a_file_that_ends_too_early_is_wrong() {
-    for engine in ["aio", "sync"] {
+    for engine in ["aio", "io_uring", "sync"].into_iter().filter(|engine| permitted(engine)) {
         let (_folder, mut requests) = requests(Io { read_percent: 100, ..IO }, &plan(engine));
         OpenOptions::new().write(true).open(requests.made.path()).unwrap().set_len(100).unwrap();
         let error = requests.unit(&mut Recorder::default()).unwrap_err().to_string();
@@ -116,11 +134,21 @@ fn numbers_that_do_not_go_together_are_refused() {
     let many = Parameters::default().with("file_bytes", 65_536).with("depth", 16);
     assert!(refused(many).contains("need a file of 69632 bytes"));
     assert!(refused(Parameters::default().with("engine", "sync").with("depth", 2)).contains("one request under way"));
-    assert!(refused(Parameters::default().with("engine", "posix")).contains("it can be `aio` or `sync`"));
+    assert!(refused(Parameters::default().with("engine", "posix")).contains("it can be `aio` or `io_uring` or `sync`"));
     assert!(refused(Parameters::default().with("file_bytes", 1 << 40)).contains("up to 768 MiB"));
     let large = Parameters::default().with("block_bytes", 1 << 20).with("depth", 16);
     let error = IO.size(&Room { memory_bytes: 16 << 20, ..ROOM }, &large).unwrap_err();
     assert!(error.contains("need 32 MiB of it, and the limit is 16 MiB"), "{error}");
     let small = Room { disk_bytes: 40 << 20, ..ROOM };
     assert!(IO.size(&small, &Parameters::default()).unwrap_err().contains("64 MiB of free disk"));
+}
+
+#[test]
+fn an_engine_that_is_not_permitted_is_missing_and_anything_else_is_a_failure() {
+    for errno in [Errno::EPERM, Errno::ENOSYS, Errno::EACCES, Errno::EAGAIN] {
+        assert!(matches!(engine::not_to_be_had("io_uring", errno.into()), WorkloadError::Missing(_)), "{errno}");
+    }
+    let error = engine::not_to_be_had("io_uring", Errno::ENOMEM.into());
+    assert_eq!(error.cause(), plimsoll_protocol::Cause::OutOfMemory);
+    assert!(error.to_string().starts_with("setting up engine `io_uring`: "), "{error}");
 }

@@ -1,0 +1,43 @@
+//! io_uring with registered buffers.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsFd;
+
+use super::super::WorkloadError;
+use super::engine::{Ended, Engine, Request, Slots, not_to_be_had, outcome};
+use super::sys::Ring;
+
+pub(super) struct Uring {
+    ring: Ring,
+    file: File,
+    queued: Vec<(usize, Request)>,
+}
+
+impl Uring {
+    pub(super) fn start(file: File, slots: Slots) -> Result<Self, WorkloadError> {
+        let queued = Vec::with_capacity(slots.count());
+        let ring = Ring::set_up(slots).map_err(|error| not_to_be_had("io_uring", error))?;
+        Ok(Self { ring, file, queued })
+    }
+}
+
+impl Engine for Uring {
+    fn queue(&mut self, slot: usize, request: Request) {
+        self.queued.push((slot, request));
+    }
+
+    fn submit(&mut self) -> io::Result<()> {
+        let submitted = self.ring.submit(self.file.as_fd(), &self.queued);
+        self.queued.clear();
+        submitted
+    }
+
+    fn wait(&mut self, ended: &mut Vec<Ended>) -> io::Result<()> {
+        self.ring.wait(|slot, result| ended.push(Ended { slot, outcome: outcome(result) }))
+    }
+
+    fn buffer(&mut self, slot: usize) -> &mut [u8] {
+        self.ring.buffer(slot)
+    }
+}
