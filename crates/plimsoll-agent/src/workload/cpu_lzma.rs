@@ -1,8 +1,8 @@
 //! `cpu.lzma`: compression of text by liblzma's threaded encoder, the work of `xz -T`.
 //!
 //! Encoder and threads live across units, so that a unit is compression and neither thread starts nor page faults. A
-//! unit hands over the whole input and flushes; each thread compresses one block of it. After a slice the blocks of
-//! the last unit are decompressed and compared.
+//! unit hands over the whole input and flushes; the threads take its blocks as they come. After a slice the blocks of the
+//! last unit are decompressed and compared.
 
 use liblzma::stream::{Action, Check, Error, MtStreamBuilder, Status, Stream};
 use plimsoll_protocol::Parameters;
@@ -12,9 +12,11 @@ use super::{
     WorkloadError, mib, text::text,
 };
 
-/// About 20 ms of work natively: short enough for a slice of 0.2 s, and for a guest that is emulated. The blocks of
+/// Whoever is done with the last block waits for the others, so a unit has several of them for each thread.
+const BLOCKS_PER_THREAD: u64 = 4;
+/// About 60 ms of work natively: short enough for a slice of 0.2 s, and for a guest that is emulated. The blocks of
 /// `xz -2` have 6 MiB and compress at half the rate (docs/workloads-cpu.md).
-const INPUT_BYTES_PER_THREAD: u64 = 128 * 1024;
+const INPUT_BYTES_PER_THREAD: u64 = BLOCKS_PER_THREAD * 128 * 1024;
 const PRESET: u64 = 2;
 /// What the encoder takes per thread with each preset, MiB: what xz(1) states, and 6 MiB for stacks and buffers.
 const MEMORY_MIB_PER_THREAD: [u64; 10] = [9, 15, 23, 38, 54, 100, 100, 192, 376, 680];
@@ -100,10 +102,11 @@ impl Encoder {
     fn new(input: Vec<u8>, threads: u64, preset: u64) -> Result<Self, WorkloadError> {
         let mut builder = MtStreamBuilder::new();
         builder.threads(threads as u32).preset(preset as u32).check(Check::Crc64);
-        builder.block_size((input.len() as u64).div_ceil(threads));
+        builder.block_size((input.len() as u64).div_ceil(BLOCKS_PER_THREAD * threads));
         let stream = builder.encoder().map_err(|error| lzma_error("making the encoder", error))?;
         // Text never grows, but input of any kind must fit: LZMA2 stores what it cannot shrink.
-        let output = Vec::with_capacity(input.len() + input.len() / 8 + 256 * threads as usize + 4096);
+        let headers = 256 * (BLOCKS_PER_THREAD * threads) as usize;
+        let output = Vec::with_capacity(input.len() + input.len() / 8 + headers + 4096);
         Ok(Self { stream, input, header: Vec::new(), output })
     }
 
@@ -168,7 +171,7 @@ mod tests {
     use super::*;
 
     fn encoder(threads: u64) -> Encoder {
-        let mut encoder = Encoder::new(text(1, 256 * 1024), threads, PRESET).unwrap();
+        let mut encoder = Encoder::new(text(1, 1024 * 1024), threads, PRESET).unwrap();
         encoder.compress().unwrap();
         encoder.header = encoder.output.drain(..HEADER_BYTES).collect();
         encoder

@@ -10,8 +10,10 @@ use super::{Contest, Offer, Pair, Scene, hpcc};
 use crate::tools;
 
 const MEMORY_BYTES: u64 = 1 << 30;
-/// What one thread compresses in a unit of ours, and the size of a block of either.
+/// The size of a block of either.
 const BLOCK_BYTES: usize = 128 << 10;
+/// Blocks that each thread compresses in a unit of ours.
+const UNIT_BLOCKS: usize = 4;
 /// Blocks that xz gets for each thread: several seconds of work, so that its start does not matter.
 const BLOCKS_PER_THREAD: usize = 256;
 /// Text that is used where the executable cannot write that of the workload.
@@ -46,7 +48,7 @@ fn lzma(scene: &Scene, cpus: &[u32]) -> Result<Offer> {
     let parameters = vec![
         ("threads", threads.to_string()),
         ("preset", "2".to_owned()),
-        ("input_bytes", (threads * BLOCK_BYTES).to_string()),
+        ("input_bytes", (threads * UNIT_BLOCKS * BLOCK_BYTES).to_string()),
     ];
     let name = format!("cpu.lzma, {threads} threads / xz -2 {count}{}", if text.same { "" } else { ", other text" });
     let note = text.note().to_owned();
@@ -73,7 +75,7 @@ impl Text {
     /// was seen before.
     fn write(scene: &Scene, threads: usize) -> Result<Self> {
         let unit = scene.folder.join("text-of-a-unit");
-        let (size, seed) = ((threads * BLOCK_BYTES).to_string(), SEED.to_string());
+        let (size, seed) = ((threads * UNIT_BLOCKS * BLOCK_BYTES).to_string(), SEED.to_string());
         let mut command = tools::program(&scene.plimsoll, &["synthetic-text", "--bytes", &size, "--seed", &seed]);
         command.arg(&unit);
         let same = tools::succeeds(command);
