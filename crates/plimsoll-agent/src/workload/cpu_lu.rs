@@ -19,6 +19,8 @@ use crate::seeded::Seeded;
 
 /// 1.4 * 10^8 operations: some milliseconds natively, and a second or two in a guest that is emulated.
 const N_DEFAULT: u64 = 600;
+/// With many CPUs more, so that each thread has two of the narrowest blocks.
+const N_PER_CPU: u64 = 48;
 const N_MAX: u64 = 1 << 20;
 /// The matrix, and its copy that is factored in place, each of n * n doubles.
 const BYTES_PER_ENTRY: u64 = 2 * size_of::<f64>() as u64;
@@ -54,7 +56,8 @@ impl Workload for Lu {
 
     fn size(&self, room: &Room, written: &Parameters) -> Result<Parameters, String> {
         let largest = (room.memory_bytes / (2 * BYTES_PER_ENTRY)).isqrt();
-        let derived = Parameters::default().with("n", largest.clamp(1, N_DEFAULT));
+        let derived =
+            Parameters::default().with("n", largest.clamp(1, N_DEFAULT.max(u64::from(room.cpus) * N_PER_CPU)));
         let parameters = ABOUT.merged(derived.with("threads", u64::from(room.cpus.clamp(1, THREADS_MAX))), written)?;
         let n = ABOUT.number(&parameters, "n").map_err(|error| error.to_string())?;
         if n > largest {

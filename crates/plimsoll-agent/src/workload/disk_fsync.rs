@@ -93,7 +93,8 @@ struct Commits {
 impl Commits {
     fn open(made: Made, content: Content, pages: u64, per_unit: u64) -> Result<Self, WorkloadError> {
         let opened = OpenOptions::new().read(true).write(true).open(made.path());
-        let file = opened.map_err(|error| WorkloadError::system(format!("opening {}", made.path().display()), error))?;
+        let file =
+            opened.map_err(|error| WorkloadError::system(format!("opening {}", made.path().display()), error))?;
         let mut page = vec![0; PAGE_BYTES];
         content.fill(&mut page, 0);
         Ok(Self { made, content, file, page, pages, per_unit, done: 0 })

@@ -7,12 +7,5 @@ static ABOUT: About =
     about("disk.mixed", "direct 4 KiB reads and writes (70 to 30) at random places of a file", "request", PER_REQUEST);
 
 /// The workload `disk.mixed`.
-pub(super) const MIXED: Io = Io {
-    about: &ABOUT,
-    random: true,
-    read_percent: 70,
-    block_bytes: 4096,
-    requests: 256,
-    counts_bytes: false,
-    points: SMALL,
-};
+pub(super) const MIXED: Io =
+    Io { about: &ABOUT, random: true, read_percent: 70, block_bytes: 4096, counts_bytes: false, points: SMALL };

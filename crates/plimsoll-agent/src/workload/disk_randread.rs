@@ -6,12 +6,5 @@ use super::disk::{Io, PER_REQUEST, SMALL, about};
 static ABOUT: About = about("disk.randread", "direct 4 KiB reads at random places of a file", "read", PER_REQUEST);
 
 /// The workload `disk.randread`.
-pub(super) const RAND_READ: Io = Io {
-    about: &ABOUT,
-    random: true,
-    read_percent: 100,
-    block_bytes: 4096,
-    requests: 256,
-    counts_bytes: false,
-    points: SMALL,
-};
+pub(super) const RAND_READ: Io =
+    Io { about: &ABOUT, random: true, read_percent: 100, block_bytes: 4096, counts_bytes: false, points: SMALL };

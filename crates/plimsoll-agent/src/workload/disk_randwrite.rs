@@ -6,12 +6,5 @@ use super::disk::{Io, PER_REQUEST, SMALL, about};
 static ABOUT: About = about("disk.randwrite", "direct 4 KiB writes at random places of a file", "write", PER_REQUEST);
 
 /// The workload `disk.randwrite`.
-pub(super) const RAND_WRITE: Io = Io {
-    about: &ABOUT,
-    random: true,
-    read_percent: 0,
-    block_bytes: 4096,
-    requests: 256,
-    counts_bytes: false,
-    points: SMALL,
-};
+pub(super) const RAND_WRITE: Io =
+    Io { about: &ABOUT, random: true, read_percent: 0, block_bytes: 4096, counts_bytes: false, points: SMALL };

@@ -7,12 +7,5 @@ static ABOUT: About =
     about("disk.seqread", "direct 1 MiB reads one after another through a file", "byte read", PER_BYTE);
 
 /// The workload `disk.seqread`.
-pub(super) const SEQ_READ: Io = Io {
-    about: &ABOUT,
-    random: false,
-    read_percent: 100,
-    block_bytes: 1 << 20,
-    requests: 8,
-    counts_bytes: true,
-    points: LARGE,
-};
+pub(super) const SEQ_READ: Io =
+    Io { about: &ABOUT, random: false, read_percent: 100, block_bytes: 1 << 20, counts_bytes: true, points: LARGE };

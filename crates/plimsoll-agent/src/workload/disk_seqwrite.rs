@@ -7,12 +7,5 @@ static ABOUT: About =
     about("disk.seqwrite", "direct 1 MiB writes one after another over a file", "byte written", PER_BYTE);
 
 /// The workload `disk.seqwrite`.
-pub(super) const SEQ_WRITE: Io = Io {
-    about: &ABOUT,
-    random: false,
-    read_percent: 0,
-    block_bytes: 1 << 20,
-    requests: 8,
-    counts_bytes: true,
-    points: LARGE,
-};
+pub(super) const SEQ_WRITE: Io =
+    Io { about: &ABOUT, random: false, read_percent: 0, block_bytes: 1 << 20, counts_bytes: true, points: LARGE };

@@ -28,8 +28,11 @@ fn share(cell: &Cell<'_>, environment: u32, asked: &str, done: &str) -> Option<f
     let launches = cell.launches.iter().filter(|(slot, _)| slot.environment == environment);
     let (mut all_asked, mut all_done) = (0.0, 0.0);
     for bundle in launches.flat_map(|(_, measured)| measured.sound()) {
-        all_asked += named(&bundle.evidence_inside, asked)?;
-        all_done += named(&bundle.evidence_host, done)?;
+        // A slice of which one side says nothing is not judged.
+        if let (Some(asked), Some(done)) = (named(&bundle.evidence_inside, asked), named(&bundle.evidence_host, done)) {
+            all_asked += asked;
+            all_done += done;
+        }
     }
     (all_asked > 0.0).then(|| all_done / all_asked)
 }

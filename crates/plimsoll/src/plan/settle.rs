@@ -26,8 +26,8 @@ const STEAL_SHARE_MAX: f64 = 0.06;
 const MEMORY_BYTES_DEFAULT: u64 = 1 << 30;
 /// STREAM wants three arrays of four times the last-level cache each, and they may fill half of the memory.
 const MEMORY_PER_CACHE_BYTE: u64 = 24;
-/// liblzma's threaded encoder takes up to 24 MiB for each CPU, and that may fill half of the memory.
-const MEMORY_PER_CPU_BYTES: u64 = 48 << 20;
+/// liblzma's threaded encoder and its input take up to 25 MiB for each CPU, and that may fill half of the memory.
+const MEMORY_PER_CPU_BYTES: u64 = 50 << 20;
 const MEMORY_STEP_BYTES: u64 = 256 << 20;
 
 /// What a plan must know of the host.

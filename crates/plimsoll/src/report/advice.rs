@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::page::{Sentence, spoiled};
-use super::points::Names;
+use super::points::tested_at;
 use super::units;
 use super::words::{
     self, AUTOCORRELATED, BLOCKS_FOR_A_VERDICT, CONTROL, EMULATED, EXPLORATORY, HEAVY_TAIL, SPOILED, Tone, clean,
@@ -39,7 +39,6 @@ pub(super) fn loud(findings: &Findings) -> Vec<String> {
 
 /// Controls that found a difference where there is none.
 fn alarms(findings: &Findings) -> Vec<String> {
-    let names = Names::of(findings);
     let mut alarms: Vec<String> = findings
         .control
         .iter()
@@ -48,7 +47,7 @@ fn alarms(findings: &Findings) -> Vec<String> {
             format!(
                 "The control failed on {}: native against itself differs by {}. By chance \
                  this happens to 1 control in 20; read this workload's numbers with care.",
-                names.name(control),
+                clean(&control.workload),
                 units::cost_with_interval(control.cost, control.cost_ci95)
             )
         })
@@ -75,8 +74,7 @@ pub(super) fn answer(findings: &Findings) -> Vec<Sentence> {
     by_environment.retain(|(name, _)| !spoiled.contains(name));
     let emulated = |cells: &[&Comparison]| cells.iter().all(|cell| cell.labels.iter().any(|label| label == EMULATED));
     let (emulated, real): (Vec<_>, Vec<_>) = by_environment.into_iter().partition(|(_, cells)| emulated(cells));
-    let names = Names::of(findings);
-    let mut answer: Vec<Sentence> = real.iter().filter_map(|(name, cells)| sentence(name, cells, &names)).collect();
+    let mut answer: Vec<Sentence> = real.iter().filter_map(|(name, cells)| sentence(name, cells)).collect();
     let emulated: Vec<String> = emulated.iter().map(|(name, _)| clean(name)).collect();
     if !emulated.is_empty() {
         let whose = if emulated.len() == 1 { "its" } else { "their" };
@@ -86,7 +84,7 @@ pub(super) fn answer(findings: &Findings) -> Vec<Sentence> {
     answer
 }
 
-fn sentence(name: &str, cells: &[&Comparison], names: &Names<'_>) -> Option<Sentence> {
+fn sentence(name: &str, cells: &[&Comparison]) -> Option<Sentence> {
     let told: Vec<(&Comparison, Tone)> = cells.iter().map(|cell| (*cell, words::verdict(cell, false).1)).collect();
     if cells.iter().all(|cell| cell.blocks < BLOCKS_FOR_A_VERDICT) {
         return None;
@@ -95,8 +93,8 @@ fn sentence(name: &str, cells: &[&Comparison], names: &Names<'_>) -> Option<Sent
         let list: Vec<String> = told.iter().filter(|(_, tone)| *tone == wanted).map(|(cell, _)| print(cell)).collect();
         (!list.is_empty()).then(|| and(&list))
     };
-    let workload = |cell: &Comparison| names.name(cell);
-    let amount = |cell: &Comparison| format!("{} on {}", units::share(cell.cost.abs()), names.name(cell));
+    let workload = |cell: &Comparison| clean(&cell.workload);
+    let amount = |cell: &Comparison| format!("{} on {}", units::share(cell.cost.abs()), clean(&cell.workload));
     let margin = units::share(cells[0].margin);
     let parts: Vec<String> = [
         with(Tone::Cost, &amount).map(|list| format!("costs {list}")),
@@ -127,6 +125,7 @@ pub(super) fn warnings(findings: &Findings) -> Vec<String> {
         warnings
             .push(format!("A slow launch that happens less than 1 time in {} may not have been seen.", design.blocks));
     }
+    warnings.extend(tested_at(findings));
     if findings.environments.iter().any(|environment| environment.labels.iter().any(|label| label == EMULATED)) {
         warnings.push("Emulated means that the guest's CPU was interpreted: no hardware KVM was used.".to_owned());
     }
@@ -159,11 +158,10 @@ pub(super) fn sharper(findings: &Findings) -> Vec<String> {
         return vec![format!("Run at least {BLOCKS_FOR_A_VERDICT} blocks for verdicts (--blocks 5).")];
     }
     let spoiled = spoiled(findings);
-    let names = Names::of(findings);
     let mut by_workload: Vec<(String, [u32; 2])> = Vec::new();
     for cell in open_cells(findings, &spoiled) {
         let Some([low, high]) = cell.blocks_for_one_percent else { continue };
-        let workload = names.name(cell);
+        let workload = clean(&cell.workload);
         match by_workload.iter_mut().find(|(name, _)| *name == workload) {
             Some((_, range)) => *range = [range[0].max(low), range[1].max(high)],
             None => by_workload.push((workload, [low, high])),
@@ -191,10 +189,9 @@ fn needs(by_workload: &[(String, [u32; 2])], findings: &Findings) -> Vec<String>
 
 /// Environments that have no value where others have one.
 fn without_value(findings: &Findings) -> Vec<String> {
-    let names = Names::of(findings);
     let mut workloads: Vec<(String, BTreeSet<&str>)> = Vec::new();
     for cell in findings.comparisons.iter().filter(|cell| cell.headline) {
-        let workload = names.name(cell);
+        let workload = clean(&cell.workload);
         match workloads.iter_mut().find(|(name, _)| *name == workload) {
             Some((_, seen)) => drop(seen.insert(&cell.environment)),
             None => workloads.push((workload, BTreeSet::from([cell.environment.as_str()]))),

@@ -237,7 +237,8 @@ impl Scale {
         let numbers = || numbers.iter().copied().filter(|number| number.is_finite() && *number >= 0.0);
         let (low, high) = (numbers().reduce(f64::min)?, numbers().reduce(f64::max)?);
         let positive = numbers().filter(|number| *number > 0.0).reduce(f64::min)?;
-        if high / positive > linear_max {
+        // Zero has no place on a logarithmic scale.
+        if low > 0.0 && high / positive > linear_max {
             return Some(Self { low: positive.ln(), high: high.ln(), logarithmic: true });
         }
         let high = if high > low { high } else { low * 1.1 };
@@ -396,5 +397,12 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn zero_has_its_place_and_keeps_the_scale_linear() {
+        let scale = Scale::of(&[0.0, 5.0, 100.0], 16.0).unwrap();
+        assert!(!scale.logarithmic && scale.percent(0.0).is_some());
+        assert!(Scale::of(&[1.0, 5.0, 100.0], 16.0).unwrap().logarithmic);
     }
 }

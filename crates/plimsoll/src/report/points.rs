@@ -1,29 +1,21 @@
 //! A workload's point in words.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use super::units;
 use super::words::clean;
 use crate::analysis::Findings;
 use crate::analysis::findings::Comparison;
 
-/// How sentences name workloads: with the point only where a workload is tested at several.
-pub(super) struct Names<'a> {
-    swept: BTreeSet<&'a str>,
-}
-
-impl<'a> Names<'a> {
-    pub(super) fn of(findings: &'a Findings) -> Self {
-        let mut points: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
-        for cell in findings.comparisons.iter().chain(&findings.control).filter(|cell| cell.headline) {
-            points.entry(&cell.workload).or_default().insert(axes(cell.point.as_ref()));
+/// Where each workload of several points was tested: sentences name the workload alone.
+pub(super) fn tested_at(findings: &Findings) -> Option<String> {
+    let mut tested: Vec<String> = Vec::new();
+    for cell in findings.comparisons.iter().filter(|cell| cell.headline) {
+        let axes = axes(cell.point.as_ref());
+        let said = format!("{} at {}", clean(&cell.workload), clean(&axes));
+        if !axes.is_empty() && !tested.contains(&said) {
+            tested.push(said);
         }
-        Self { swept: points.iter().filter(|(_, points)| points.len() > 1).map(|(workload, _)| *workload).collect() }
     }
-
-    pub(super) fn name(&self, cell: &Comparison) -> String {
-        if self.swept.contains(cell.workload.as_str()) { workload_with_point(cell) } else { clean(&cell.workload) }
-    }
+    (!tested.is_empty()).then(|| format!("Verdicts are those of one point: {}.", tested.join("; ")))
 }
 
 /// A workload with its point: `app.redis, clients=50`.

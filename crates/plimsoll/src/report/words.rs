@@ -64,10 +64,14 @@ pub(super) fn unverified(label: &str) -> Option<String> {
     label.strip_suffix(" not verified").map(clean)
 }
 
-/// A name with its labels: `docker (net=none, shared cpu)`. What could not be verified is said below the tables.
+/// Stands for what could not be verified; what that is, is said below the tables.
+const UNVERIFIED: &str = "partly unverified";
+
+/// A name with its labels: `docker (net=none, shared cpu)`.
 pub(super) fn name_with_labels(name: &str, labels: &[String]) -> String {
-    let labels: Vec<String> =
-        labels.iter().filter(|label| unverified(label).is_none()).map(|label| clean(label)).collect();
+    let is_partly = labels.iter().any(|label| unverified(label).is_some());
+    let plain = labels.iter().filter(|label| unverified(label).is_none()).map(|label| clean(label));
+    let labels: Vec<String> = plain.chain(is_partly.then(|| UNVERIFIED.to_owned())).collect();
     if labels.is_empty() { clean(name) } else { format!("{} ({})", clean(name), labels.join(", ")) }
 }
 
@@ -174,11 +178,16 @@ pub(super) fn what_ran(findings: &Findings) -> Vec<String> {
             stopped(&run.stopped_because)
         ),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
 
     #[test]
     fn a_name_keeps_its_labels_but_those_that_take_a_sentence() {
         let labels = ["kernel and filesystems not verified", "net=none"].map(str::to_owned);
-        assert_eq!(name_with_labels("gvisor", &labels), "gvisor (net=none)");
+        assert_eq!(name_with_labels("gvisor", &labels), "gvisor (net=none, partly unverified)");
         assert_eq!(unverified(&labels[0]).as_deref(), Some("kernel and filesystems"));
     }
 }

@@ -72,12 +72,12 @@ pub(super) fn outcome(result: i64) -> io::Result<usize> {
 pub(super) fn not_to_be_had(engine: &str, error: io::Error) -> WorkloadError {
     match error.raw_os_error().map(Errno::from_raw) {
         Some(Errno::EPERM | Errno::EACCES | Errno::ENOSYS) => {
-            WorkloadError::Missing(format!("engine `{engine}` is not permitted here: {error}"))
+            WorkloadError::Missing(format!("the I/O engine `{engine}` is not permitted here: {error}"))
         }
         Some(Errno::EAGAIN) => WorkloadError::Missing(format!(
-            "engine `{engine}` has no room here (the limit may be /proc/sys/fs/aio-max-nr): {error}"
+            "the I/O engine `{engine}` has no room here (the limit may be /proc/sys/fs/aio-max-nr): {error}"
         )),
-        _ => WorkloadError::system(format!("setting up engine `{engine}`"), error),
+        _ => WorkloadError::system(format!("setting up the I/O engine `{engine}`"), error),
     }
 }
 
@@ -111,6 +111,15 @@ impl Slots {
 
     pub(super) fn count(&self) -> usize {
         self.bytes.len() / self.block_bytes
+    }
+
+    pub(super) fn block_bytes(&self) -> usize {
+        self.block_bytes
+    }
+
+    /// All buffers, one after the other.
+    pub(super) fn all(&mut self) -> &mut [u8] {
+        &mut self.bytes
     }
 
     pub(super) fn buffer(&mut self, slot: usize) -> &mut [u8] {

@@ -5,7 +5,7 @@ use std::io;
 use std::ops::Range;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -24,6 +24,9 @@ const READ_AGAIN: usize = 4;
 /// Latencies that a job keeps to itself before it hands them over.
 const LATENCIES: usize = 1024;
 
+/// How often a job that sees the end of a unit looks whether the others see it, a completion each.
+const LOOKS: u32 = 8;
+
 /// What all jobs of a workload do.
 #[derive(Debug, Clone)]
 pub(super) struct Shape {
@@ -38,15 +41,72 @@ pub(super) struct Shape {
     pub(super) depth: usize,
 }
 
-/// What all jobs of a unit share.
-#[derive(Debug, Default)]
+/// What all jobs share.
+#[derive(Debug)]
 pub(super) struct Shared {
+    jobs: usize,
+    /// Jobs that have seen the end of this unit.
+    at_end: AtomicUsize,
     /// Requests that are still to end in this unit.
-    pub(super) left: AtomicI64,
+    left: AtomicI64,
     /// Of the requests that have ended in this unit, how many were writes.
     pub(super) writes: AtomicU64,
     /// Of the requests that have ended in this unit.
     pub(super) latencies: Mutex<Vec<Duration>>,
+}
+
+impl Shared {
+    pub(super) fn new(jobs: usize) -> Self {
+        Self {
+            jobs,
+            at_end: AtomicUsize::new(0),
+            left: AtomicI64::new(0),
+            writes: AtomicU64::new(0),
+            latencies: Mutex::default(),
+        }
+    }
+
+    /// A unit of so many requests begins. Those that ended beyond the unit before belong to it.
+    pub(super) fn begin(&self, requests: u32) {
+        self.at_end.store(0, Ordering::Relaxed);
+        self.left.fetch_add(i64::from(requests), Ordering::Relaxed);
+    }
+
+    /// Nothing is under way any more.
+    pub(super) fn rest(&self) {
+        self.left.store(0, Ordering::Relaxed);
+    }
+}
+
+/// What a job sees of the end of a unit. One that fails or panics has seen it, too, so that nobody goes on for it.
+struct End<'a> {
+    shared: &'a Shared,
+    is_told: bool,
+    /// How often it still looks for the others: one that has no CPU at the moment is not waited for.
+    looks: u32,
+}
+
+impl End<'_> {
+    fn is_reached(&mut self) -> bool {
+        if self.shared.left.load(Ordering::Relaxed) > 0 {
+            return false;
+        }
+        self.tell();
+        self.looks = self.looks.saturating_sub(1);
+        self.looks == 0 || self.shared.at_end.load(Ordering::Relaxed) >= self.shared.jobs
+    }
+
+    fn tell(&mut self) {
+        if !std::mem::replace(&mut self.is_told, true) {
+            self.shared.at_end.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        self.tell();
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -100,6 +160,7 @@ impl Job {
         path: &Path,
         content: Content,
         blocks: Range<u64>,
+        seed: u64,
         shared: Arc<Shared>,
     ) -> Result<Self, WorkloadError> {
         let open = || {
@@ -107,7 +168,8 @@ impl Job {
             options.read(true).write(shape.read_percent < 100);
             options.custom_flags(if shape.direct { libc::O_DIRECT } else { 0 }).open(path)
         };
-        let refused = |error| refused(path, error, "opening");
+        let direct = shape.direct;
+        let refused = |error| refused(path, error, "opening", direct);
         let (file, again) = (open().map_err(refused)?, open().map_err(refused)?);
         let mut slots = Slots::new(shape.depth, shape.block_bytes)?;
         for slot in 0..shape.depth {
@@ -121,7 +183,7 @@ impl Job {
             path: path.to_owned(),
             file: again,
             next: blocks.start,
-            draws: Seeded::stream(blocks.start, 1),
+            draws: Seeded::stream(seed, blocks.start + 1),
             slots: vec![rest; shape.depth],
             under_way: 0,
             generations: vec![0; (blocks.end - blocks.start) as usize],
@@ -134,7 +196,10 @@ impl Job {
         })
     }
 
+    /// Nobody stops before all have seen the end, within reason: while one waits, its queue would stand still.
     fn work(&mut self) -> Result<u64, WorkloadError> {
+        let shared = Arc::clone(&self.shared);
+        let mut end = End { shared: &shared, is_told: false, looks: LOOKS };
         let now = Instant::now();
         for slot in 0..self.slots.len() {
             if !self.slots[slot].under_way {
@@ -143,19 +208,12 @@ impl Job {
         }
         self.submit()?;
         let mut done = 0;
-        while self.shared.left.load(Ordering::Relaxed) > 0 {
+        while !end.is_reached() {
             self.wait()?;
             let now = Instant::now();
-            self.shared.left.fetch_sub(self.ended.len() as i64, Ordering::Relaxed);
+            shared.left.fetch_sub(self.ended.len() as i64, Ordering::Relaxed);
             done += self.ended.len() as u64;
-            let mut ended = std::mem::take(&mut self.ended);
-            for one in ended.drain(..) {
-                let slot = one.slot;
-                self.latencies.push(now - self.slots[slot].since);
-                self.finish(one)?;
-                self.begin(slot, now);
-            }
-            self.ended = ended;
+            self.follow(now)?;
             self.submit()?;
             if self.latencies.len() + self.slots.len() > self.latencies.capacity() {
                 self.hand_over();
@@ -163,6 +221,22 @@ impl Job {
         }
         self.hand_over();
         Ok(done)
+    }
+
+    /// Lets another request follow each that has ended.
+    fn follow(&mut self, now: Instant) -> Result<(), WorkloadError> {
+        let mut ended = std::mem::take(&mut self.ended);
+        let mut failure = None;
+        for one in ended.drain(..) {
+            let slot = one.slot;
+            self.latencies.push(now - self.slots[slot].since);
+            match self.finish(one) {
+                Ok(()) => self.begin(slot, now),
+                Err(error) => drop(failure.get_or_insert(error)),
+            }
+        }
+        self.ended = ended;
+        failure.map_or(Ok(()), Err)
     }
 
     /// Latencies go to the thread that measures.
@@ -203,11 +277,13 @@ impl Job {
     }
 
     fn submit(&mut self) -> Result<(), WorkloadError> {
-        self.engine.submit().map_err(|error| refused(&self.path, error, "asking for I/O on"))
+        self.engine.submit().map_err(|error| self.refused(error, "asking for I/O on"))
     }
 
     fn wait(&mut self) -> Result<(), WorkloadError> {
-        self.engine.wait(&mut self.ended).map_err(|error| refused(&self.path, error, "waiting for I/O on"))
+        self.engine
+            .wait(&mut self.ended)
+            .map_err(|error| WorkloadError::system(format!("waiting for I/O on {}", self.path.display()), error))
     }
 
     fn finish(&mut self, ended: Ended) -> Result<(), WorkloadError> {
@@ -216,7 +292,7 @@ impl Job {
         self.under_way -= 1;
         let Slot { block, direction, generation, .. } = *slot;
         let doing = if direction == Direction::Read { "reading" } else { "writing" };
-        let bytes = ended.outcome.map_err(|error| refused(&self.path, error, doing))?;
+        let bytes = ended.outcome.map_err(|error| self.refused(error, doing))?;
         if bytes != self.shape.block_bytes {
             let (path, expected) = (self.path.display(), self.shape.block_bytes);
             return Err(WorkloadError::Wrong(format!("{doing} {expected} bytes of {path} gave {bytes}")));
@@ -228,6 +304,10 @@ impl Job {
             self.remember(block);
         }
         Ok(())
+    }
+
+    fn refused(&self, error: io::Error, doing: &str) -> WorkloadError {
+        refused(&self.path, error, doing, self.shape.direct)
     }
 
     fn remember(&mut self, block: u64) {
@@ -270,7 +350,9 @@ impl Job {
         for block in std::mem::take(&mut self.written) {
             let offset = block * self.shape.block_bytes as u64;
             let buffer = self.engine.buffer(0);
-            self.file.read_exact_at(buffer, offset).map_err(|error| refused(&self.path, error, "reading"))?;
+            self.file
+                .read_exact_at(buffer, offset)
+                .map_err(|error| refused(&self.path, error, "reading", self.shape.direct))?;
             let (first, generation) = (self.first_page(block), self.generation(block));
             let held = self.content.check(self.engine.buffer(0), first, generation);
             held.map_err(|what| wrong(&self.path, what))?;
@@ -294,11 +376,11 @@ impl Member for Job {
 }
 
 /// EINVAL, at open or at the first request, is how a filesystem says no to O_DIRECT.
-pub(super) fn refused(path: &Path, error: io::Error, doing: &str) -> WorkloadError {
-    if error.raw_os_error() == Some(Errno::EINVAL as i32) {
+pub(super) fn refused(path: &Path, error: io::Error, doing: &str, direct: bool) -> WorkloadError {
+    if direct && error.raw_os_error() == Some(Errno::EINVAL as i32) {
         return WorkloadError::Wrong(format!(
-            "the filesystem under {} refuses O_DIRECT, and buffered I/O would measure memory: choose another data \
-             folder or disk option",
+            "{doing} {}: the filesystem refuses O_DIRECT ({error}), and buffered I/O would measure memory: choose another \
+             data folder or disk option",
             path.display(),
         ));
     }

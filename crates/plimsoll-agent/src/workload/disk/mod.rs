@@ -32,6 +32,9 @@ use super::{
 const FILE_BYTES: u64 = 32 << 20;
 const DEPTH_MAX: u64 = 1024;
 const JOBS_MAX: u64 = 256;
+const UNIT_BYTES: u64 = 8 << 20;
+const REQUESTS: u64 = 256;
+const REQUESTS_PER_SLOT: u64 = 64;
 const ACCESS: &Words<bool> = &[("direct", true), ("buffered", false)];
 
 /// One of the workloads.
@@ -42,8 +45,6 @@ pub(super) struct Io {
     /// Reads among a hundred requests, where the plan says nothing.
     pub(super) read_percent: u64,
     pub(super) block_bytes: u64,
-    /// Requests in a unit.
-    pub(super) requests: u32,
     /// Whether its work is counted in bytes; else in requests.
     pub(super) counts_bytes: bool,
     /// Depths and numbers of jobs at which it is measured, the tested one first.
@@ -128,6 +129,15 @@ impl Sizes {
     fn part(&self, job: usize) -> Range<u64> {
         let (blocks, job, jobs) = (self.blocks(), job as u64, self.jobs as u64);
         blocks * job / jobs..blocks * (job + 1) / jobs
+    }
+
+    /// Requests in a unit: about 8 MiB, but no more than 256, and twice that if it takes so much to have many times as many
+    /// as there are under way: around a unit's end the queues are looked after less promptly.
+    fn requests(&self) -> u32 {
+        let (block_bytes, under_way) = (self.shape.block_bytes as u64, (self.jobs * self.shape.depth) as u64);
+        let base = (UNIT_BYTES / block_bytes).clamp(1, REQUESTS);
+        let many = (REQUESTS_PER_SLOT * under_way).min((2 * UNIT_BYTES / block_bytes).max(under_way));
+        base.max(many) as u32
     }
 }
 
@@ -237,7 +247,7 @@ impl Workload for Io {
         let content = Content::new(scene.seed);
         let path = scene.data_dir.join(self.about.name);
         let made = Made::by(path, |path| content.lay_out(path, sizes.file_bytes / PAGE_BYTES as u64))?;
-        let mut requests = Requests::start(self, made, &content, sizes)?;
+        let mut requests = Requests::start(self, made, &content, sizes, scene.seed)?;
         requests.unit(&mut Recorder::default())?;
         requests.verify()?;
         Ok(Box::new(requests))
@@ -257,14 +267,14 @@ struct Requests {
 }
 
 impl Requests {
-    fn start(io: &Io, made: Made, content: &Content, sizes: Sizes) -> Result<Self, WorkloadError> {
-        let shared = Arc::new(Shared::default());
+    fn start(io: &Io, made: Made, content: &Content, sizes: Sizes, seed: u64) -> Result<Self, WorkloadError> {
+        let shared = Arc::new(Shared::new(sizes.jobs));
         let (path, content, jobs, direct) = (made.path().to_owned(), content.clone(), sizes.jobs, sizes.shape.direct);
         let block_bytes = sizes.shape.block_bytes as u64;
-        let (per_unit, work) = (io.requests, if io.counts_bytes { block_bytes } else { 1 });
+        let (per_unit, work) = (sizes.requests(), if io.counts_bytes { block_bytes } else { 1 });
         let of_job = Arc::clone(&shared);
         let team = Team::assemble(jobs, move |job| {
-            Job::start(sizes.shape.clone(), &path, content.clone(), sizes.part(job), Arc::clone(&of_job))
+            Job::start(sizes.shape.clone(), &path, content.clone(), sizes.part(job), seed, Arc::clone(&of_job))
         })?;
         Ok(Self { team, shared, per_unit, direct, block_bytes, work, made })
     }
@@ -272,8 +282,7 @@ impl Requests {
 
 impl Prepared for Requests {
     fn unit(&mut self, recorder: &mut Recorder) -> Result<f64, WorkloadError> {
-        // Requests that ended beyond the unit before belong to this one.
-        self.shared.left.fetch_add(i64::from(self.per_unit), Ordering::Relaxed);
+        self.shared.begin(self.per_unit);
         let done = self.team.all(Task::Work)?;
         for latency in self.shared.latencies.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
             recorder.record("latency", latency);
@@ -288,7 +297,7 @@ impl Prepared for Requests {
 
     fn verify(&mut self) -> Result<(), WorkloadError> {
         self.team.all(Task::Drain)?;
-        self.shared.left.store(0, Ordering::Relaxed);
+        self.shared.rest();
         self.team.all(Task::Check).map(drop)
     }
 

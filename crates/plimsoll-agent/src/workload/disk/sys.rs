@@ -5,7 +5,8 @@ use std::ffi::c_long;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd};
-use std::ptr;
+use std::ptr::{self, NonNull};
+use std::slice;
 
 use io_uring::{IoUring, opcode, types};
 use nix::errno::Errno;
@@ -16,22 +17,25 @@ use super::engine::{Direction, Request, Slots};
 const READ: u16 = 0;
 const WRITE: u16 = 1;
 
-/// Buffers, some of which the kernel has.
+/// Buffers, some of which the kernel has. Those are reached by address alone: no reference covers them.
 struct Lent {
     slots: Slots,
+    start: NonNull<u8>,
     busy: Vec<bool>,
 }
 
 impl Lent {
-    fn new(slots: Slots) -> Self {
-        Self { busy: vec![false; slots.count()], slots }
+    fn new(mut slots: Slots) -> Self {
+        let start = NonNull::from(slots.all()).cast();
+        Self { busy: vec![false; slots.count()], slots, start }
     }
 
     /// From now on it is the kernel's.
-    fn lend(&mut self, slot: usize) -> &mut [u8] {
-        let buffer = Self::at_rest(&self.busy, &mut self.slots, slot);
+    fn lend(&mut self, slot: usize) -> (NonNull<u8>, usize) {
+        let bytes = self.buffer(slot).len();
         self.busy[slot] = true;
-        buffer
+        // SAFETY: `buffer` has shown that there is such a slot.
+        (unsafe { self.start.add(slot * bytes) }, bytes)
     }
 
     fn take_back(&mut self, slot: usize) {
@@ -42,13 +46,12 @@ impl Lent {
         self.busy.contains(&true)
     }
 
+    /// One that the kernel has not.
     fn buffer(&mut self, slot: usize) -> &mut [u8] {
-        Self::at_rest(&self.busy, &mut self.slots, slot)
-    }
-
-    fn at_rest<'a>(busy: &[bool], slots: &'a mut Slots, slot: usize) -> &'a mut [u8] {
-        assert!(!busy[slot], "slot {slot} is under way");
-        slots.buffer(slot)
+        assert!(!self.busy[slot], "slot {slot} is under way");
+        let bytes = self.slots.block_bytes();
+        // SAFETY: there are as many slots as entries in `busy`, each of so many bytes, and nobody else touches this one.
+        unsafe { slice::from_raw_parts_mut(self.start.add(slot * bytes).as_ptr(), bytes) }
     }
 }
 
@@ -98,13 +101,13 @@ impl Context {
     pub(super) fn submit(&mut self, file: BorrowedFd<'_>, requests: &[(usize, Request)]) -> nix::Result<()> {
         self.pointers.clear();
         for (slot, request) in requests {
-            let buffer = self.lent.lend(*slot);
+            let (buffer, bytes) = self.lent.lend(*slot);
             let block = &mut self.blocks[*slot];
             block.aio_data = *slot as u64;
             block.aio_lio_opcode = if request.direction == Direction::Read { READ } else { WRITE };
             block.aio_fildes = file.as_raw_fd().cast_unsigned();
-            block.aio_buf = buffer.as_mut_ptr().expose_provenance() as u64;
-            block.aio_nbytes = buffer.len() as u64;
+            block.aio_buf = buffer.as_ptr().expose_provenance() as u64;
+            block.aio_nbytes = bytes as u64;
             block.aio_offset = request.offset.cast_signed();
             self.pointers.push(block);
         }
@@ -176,17 +179,17 @@ pub(super) struct Ring {
 impl Ring {
     /// # Errors
     /// What the kernel says to the ring or to its buffers.
-    pub(super) fn set_up(mut slots: Slots) -> io::Result<Self> {
-        let count = slots.count();
+    pub(super) fn set_up(slots: Slots) -> io::Result<Self> {
+        let (count, mut lent) = (slots.count(), Lent::new(slots));
         let ring = IoUring::new(u32::try_from(count).map_err(io::Error::other)?)?;
         let vector = |slot| {
-            let buffer = slots.buffer(slot);
+            let buffer = lent.buffer(slot);
             libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() }
         };
         let vectors: Vec<libc::iovec> = (0..count).map(vector).collect();
         // SAFETY: the buffers go after the ring, and the kernel touches one only for a request that names it.
         unsafe { ring.submitter().register_buffers(&vectors) }?;
-        Ok(Self { ring, lent: Lent::new(slots) })
+        Ok(Self { ring, lent })
     }
 
     /// Starts requests in slots that are at rest.
@@ -196,9 +199,9 @@ impl Ring {
     pub(super) fn submit(&mut self, file: BorrowedFd<'_>, requests: &[(usize, Request)]) -> io::Result<()> {
         let file = types::Fd(file.as_raw_fd());
         for (slot, Request { direction, offset }) in requests {
-            let buffer = self.lent.lend(*slot);
-            // The region is at most some GiB, and there are fewer slots than numbers of registered buffers.
-            let (start, bytes, index) = (buffer.as_mut_ptr(), buffer.len() as u32, *slot as u16);
+            let (start, bytes) = self.lent.lend(*slot);
+            // A block is at most some MiB, and there are fewer slots than numbers of registered buffers.
+            let (start, bytes, index) = (start.as_ptr(), bytes as u32, *slot as u16);
             let entry = match direction {
                 Direction::Read => opcode::ReadFixed::new(file, start, bytes, index).offset(*offset).build(),
                 Direction::Write => opcode::WriteFixed::new(file, start, bytes, index).offset(*offset).build(),

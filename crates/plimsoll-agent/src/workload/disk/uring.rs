@@ -4,7 +4,9 @@ use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
 
-use super::super::WorkloadError;
+use nix::errno::Errno;
+
+use super::super::{WorkloadError, mib};
 use super::engine::{Ended, Engine, Request, Slots, not_to_be_had, outcome};
 use super::sys::Ring;
 
@@ -17,7 +19,14 @@ pub(super) struct Uring {
 impl Uring {
     pub(super) fn start(file: File, slots: Slots) -> Result<Self, WorkloadError> {
         let queued = Vec::with_capacity(slots.count());
-        let ring = Ring::set_up(slots).map_err(|error| not_to_be_had("io_uring", error))?;
+        let bytes = (slots.count() * slots.block_bytes()) as u64;
+        let ring = Ring::set_up(slots).map_err(|error| match error.raw_os_error() {
+            Some(errno) if errno == Errno::ENOMEM as i32 => WorkloadError::Missing(format!(
+                "the I/O engine `io_uring` may not lock its buffers of {} MiB in memory here (RLIMIT_MEMLOCK)",
+                mib(bytes)
+            )),
+            _ => not_to_be_had("io_uring", error),
+        })?;
         Ok(Self { ring, file, queued })
     }
 }

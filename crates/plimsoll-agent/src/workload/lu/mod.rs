@@ -81,7 +81,7 @@ struct Deal {
 
 impl Deal {
     fn new(n: usize, threads: usize) -> Self {
-        let width = (n / BLOCKS_WANTED).next_multiple_of(WIDTH_MIN).clamp(WIDTH_MIN, WIDTH_MAX);
+        let width = (n / BLOCKS_WANTED.max(2 * threads)).next_multiple_of(WIDTH_MIN).clamp(WIDTH_MIN, WIDTH_MAX);
         // An odd number of lines, so that neighbours do not compete for the same places in a cache.
         let stride = (n.div_ceil(LINE) | 1) * LINE;
         Self { n, width, blocks: n.div_ceil(width), threads, stride }
