@@ -144,8 +144,23 @@ pub(super) fn warnings(findings: &Findings) -> Vec<String> {
         ));
     }
     warnings.extend(without_value(findings));
-    warnings.extend(design.not_steady.iter().map(|which| format!("Measured before it was steady: {}.", clean(which))));
+    warnings.extend(not_steady(&design.not_steady));
     warnings
+}
+
+/// One line for each environment, out of lines such as `docker: cpu.lzma (1 block)`.
+fn not_steady(which: &[String]) -> Vec<String> {
+    let mut by_environment: Vec<(&str, Vec<String>)> = Vec::new();
+    for (environment, what) in which.iter().filter_map(|which| which.split_once(": ")) {
+        match by_environment.iter_mut().find(|(known, _)| *known == environment) {
+            Some((_, all)) => all.push(clean(what)),
+            None => by_environment.push((environment, vec![clean(what)])),
+        }
+    }
+    let line = |(environment, what): &(&str, Vec<String>)| {
+        format!("Measured before it was steady: {}: {}.", clean(environment), what.join(", "))
+    };
+    by_environment.iter().map(line).collect()
 }
 
 fn was(slices: u32) -> String {

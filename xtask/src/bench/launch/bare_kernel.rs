@@ -1,6 +1,7 @@
 //! The machine that we are compared with: the same QEMU and kernel, with nothing but an init that powers off at once.
 //!
-//! Which program, machine, accelerator and kernel is taken from the command line that a launch of ours reports.
+//! Program, machine and accelerator are taken from the command line that a launch of ours reports, and the kernel's image
+//! from beside it: what ours has unpacked goes with its run.
 
 use std::fs::OpenOptions;
 use std::io::Write;
@@ -25,7 +26,8 @@ pub(super) fn pair<'a>(ours: &Rc<Ours>) -> Result<Pair<'a>> {
     let argv = launched.facts["argv"].as_str().context("the report has no command line of QEMU")?;
     let initramfs = initramfs(&ours.folder)?;
     let console = ours.folder.join("console");
-    let (program, words) = command_line(argv, &initramfs, &console)?;
+    let kernel = launched.facts["kernel_image"].as_str().context("the report has no image of the kernel")?;
+    let (program, words) = command_line(argv, kernel, &initramfs, &console)?;
     let theirs = move || {
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         let _ = std::fs::remove_file(&console);
@@ -40,15 +42,16 @@ pub(super) fn pair<'a>(ours: &Rc<Ours>) -> Result<Pair<'a>> {
 }
 
 /// Program and arguments: as ours, without the agent's devices and disk.
-fn command_line(argv: &str, initramfs: &Path, console: &Path) -> Result<(String, Vec<String>)> {
+fn command_line(argv: &str, kernel: &str, initramfs: &Path, console: &Path) -> Result<(String, Vec<String>)> {
     let program = argv.split(' ').next().context("QEMU's command line is empty")?.to_owned();
     let mut words: Vec<String> =
         ["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"].map(String::from).into();
-    for option in ["-machine", "-smp", "-m", "-kernel"] {
+    for option in ["-machine", "-smp", "-m"] {
         let mut after = argv.split(' ').skip_while(|word| *word != option).skip(1);
         let value = after.next().with_context(|| format!("QEMU's command line has no {option}"))?;
         words.extend([option.to_owned(), value.to_owned()]);
     }
+    words.extend(["-kernel".to_owned(), kernel.to_owned()]);
     words.extend(["-initrd".to_owned(), initramfs.display().to_string()]);
     words.extend(["-append".to_owned(), "console=ttyS0 quiet panic=-1 rdinit=/init".to_owned()]);
     words.extend(["-serial".to_owned(), format!("file:{}", console.display())]);
@@ -95,15 +98,16 @@ mod tests {
     #[test]
     fn the_bare_machine_is_ours_without_the_agents_devices() {
         let ours =
-            "/usr/bin/qemu -nodefaults -machine q35,accel=tcg -smp 1 -m size=1048576k -kernel /k/vmlinuz -device d";
-        let (program, words) = command_line(ours, Path::new("/i"), Path::new("/c")).expect("it is whole");
+            "/usr/bin/qemu -nodefaults -machine q35,accel=tcg -smp 1 -m size=1048576k -kernel /k/vmlinux -device d";
+        let command_line = |argv| command_line(argv, "/k/vmlinuz", Path::new("/i"), Path::new("/c"));
+        let (program, words) = command_line(ours).expect("it is whole");
         assert_eq!(program, "/usr/bin/qemu");
         assert_eq!(
             words.join(" "),
             "-nodefaults -no-user-config -no-reboot -display none -machine q35,accel=tcg -smp 1 -m size=1048576k \
              -kernel /k/vmlinuz -initrd /i -append console=ttyS0 quiet panic=-1 rdinit=/init -serial file:/c"
         );
-        assert!(command_line("/usr/bin/qemu -smp 1", Path::new("/i"), Path::new("/c")).is_err());
+        assert!(command_line("/usr/bin/qemu -smp 1").is_err());
     }
 
     #[test]

@@ -11,26 +11,18 @@ use super::sys::Context;
 pub(super) struct Aio {
     context: Context,
     file: File,
-    queued: Vec<(usize, Request)>,
 }
 
 impl Aio {
     pub(super) fn start(file: File, slots: Slots) -> Result<Self, WorkloadError> {
-        let queued = Vec::with_capacity(slots.count());
         let context = Context::set_up(slots).map_err(|errno| not_to_be_had("aio", errno.into()))?;
-        Ok(Self { context, file, queued })
+        Ok(Self { context, file })
     }
 }
 
 impl Engine for Aio {
-    fn queue(&mut self, slot: usize, request: Request) {
-        self.queued.push((slot, request));
-    }
-
-    fn submit(&mut self) -> io::Result<()> {
-        let submitted = self.context.submit(self.file.as_fd(), &self.queued);
-        self.queued.clear();
-        Ok(submitted?)
+    fn start(&mut self, slot: usize, request: Request) -> io::Result<()> {
+        Ok(self.context.submit(self.file.as_fd(), slot, request)?)
     }
 
     fn wait(&mut self, ended: &mut Vec<Ended>) -> io::Result<()> {

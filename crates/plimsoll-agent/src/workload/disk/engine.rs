@@ -83,11 +83,8 @@ pub(super) fn not_to_be_had(engine: &str, error: io::Error) -> WorkloadError {
 
 /// Carries requests, each in a slot of its own with a buffer of one block.
 pub(super) trait Engine {
-    /// Takes a request into a slot that is at rest; [`Engine::submit`] starts it.
-    fn queue(&mut self, slot: usize, request: Request);
-
-    /// Starts all that was queued.
-    fn submit(&mut self) -> io::Result<()>;
+    /// Starts a request in a slot that is at rest.
+    fn start(&mut self, slot: usize, request: Request) -> io::Result<()>;
 
     /// Waits until at least one request has ended, and appends all that have; there must be one.
     fn wait(&mut self, ended: &mut Vec<Ended>) -> io::Result<()>;

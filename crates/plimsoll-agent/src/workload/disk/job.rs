@@ -200,13 +200,11 @@ impl Job {
     fn work(&mut self) -> Result<u64, WorkloadError> {
         let shared = Arc::clone(&self.shared);
         let mut end = End { shared: &shared, is_told: false, looks: LOOKS };
-        let now = Instant::now();
         for slot in 0..self.slots.len() {
             if !self.slots[slot].under_way {
-                self.begin(slot, now);
+                self.begin(slot, Instant::now())?;
             }
         }
-        self.submit()?;
         let mut done = 0;
         while !end.is_reached() {
             self.wait()?;
@@ -214,7 +212,6 @@ impl Job {
             shared.left.fetch_sub(self.ended.len() as i64, Ordering::Relaxed);
             done += self.ended.len() as u64;
             self.follow(now)?;
-            self.submit()?;
             if self.latencies.len() + self.slots.len() > self.latencies.capacity() {
                 self.hand_over();
             }
@@ -223,16 +220,16 @@ impl Job {
         Ok(done)
     }
 
-    /// Lets another request follow each that has ended.
+    /// Lets another request follow each that has ended: the first at once, the others when those before are submitted.
     fn follow(&mut self, now: Instant) -> Result<(), WorkloadError> {
         let mut ended = std::mem::take(&mut self.ended);
-        let mut failure = None;
+        let (mut since, mut failure) = (Some(now), None);
         for one in ended.drain(..) {
             let slot = one.slot;
             self.latencies.push(now - self.slots[slot].since);
-            match self.finish(one) {
-                Ok(()) => self.begin(slot, now),
-                Err(error) => drop(failure.get_or_insert(error)),
+            let followed = self.finish(one).and_then(|()| self.begin(slot, since.take().unwrap_or_else(Instant::now)));
+            if let Err(error) = followed {
+                failure.get_or_insert(error);
             }
         }
         self.ended = ended;
@@ -245,7 +242,7 @@ impl Job {
         all.append(&mut self.latencies);
     }
 
-    fn begin(&mut self, slot: usize, now: Instant) {
+    fn begin(&mut self, slot: usize, now: Instant) -> Result<(), WorkloadError> {
         let block = self.place();
         let is_read = self.shape.read_percent == 100 || self.draws.below(100) < self.shape.read_percent;
         let direction = if is_read { Direction::Read } else { Direction::Write };
@@ -255,9 +252,12 @@ impl Job {
             let first = self.first_page(block);
             self.content.stamp(self.engine.buffer(slot), first, generation);
         }
+        let request = Request { direction, offset: block * self.shape.block_bytes as u64 };
+        let started = self.engine.start(slot, request);
+        started.map_err(|error| self.refused(error, "asking for I/O on"))?;
         self.slots[slot] = Slot { block, direction, generation, since: now, under_way: true };
         self.under_way += 1;
-        self.engine.queue(slot, Request { direction, offset: block * self.shape.block_bytes as u64 });
+        Ok(())
     }
 
     /// The next block; never one that is under way, since nobody could say what it holds then.
@@ -274,10 +274,6 @@ impl Job {
                 return block;
             }
         }
-    }
-
-    fn submit(&mut self) -> Result<(), WorkloadError> {
-        self.engine.submit().map_err(|error| self.refused(error, "asking for I/O on"))
     }
 
     fn wait(&mut self) -> Result<(), WorkloadError> {

@@ -9,31 +9,24 @@ use super::engine::{Direction, Ended, Engine, Request, Slots};
 pub(super) struct Sync {
     file: File,
     slots: Slots,
-    queued: Vec<(usize, Request)>,
     ended: Vec<Ended>,
 }
 
 impl Sync {
     pub(super) fn start(file: File, slots: Slots) -> Self {
-        let count = slots.count();
-        Self { file, slots, queued: Vec::with_capacity(count), ended: Vec::with_capacity(count) }
+        Self { ended: Vec::with_capacity(slots.count()), file, slots }
     }
 }
 
 impl Engine for Sync {
-    fn queue(&mut self, slot: usize, request: Request) {
-        self.queued.push((slot, request));
-    }
-
-    fn submit(&mut self) -> io::Result<()> {
-        for (slot, Request { direction, offset }) in self.queued.drain(..) {
-            let buffer = self.slots.buffer(slot);
-            let outcome = match direction {
-                Direction::Read => self.file.read_at(buffer, offset),
-                Direction::Write => self.file.write_at(buffer, offset),
-            };
-            self.ended.push(Ended { slot, outcome });
-        }
+    /// Does it.
+    fn start(&mut self, slot: usize, Request { direction, offset }: Request) -> io::Result<()> {
+        let buffer = self.slots.buffer(slot);
+        let outcome = match direction {
+            Direction::Read => self.file.read_at(buffer, offset),
+            Direction::Write => self.file.write_at(buffer, offset),
+        };
+        self.ended.push(Ended { slot, outcome });
         Ok(())
     }
 

@@ -69,9 +69,8 @@ struct Event {
 pub(super) struct Context {
     id: libc::c_ulong,
     lent: Lent,
-    /// One for each slot; the kernel copies it when it is submitted.
+    /// One for each slot.
     blocks: Vec<iocb>,
-    pointers: Vec<*mut iocb>,
     events: Vec<Event>,
 }
 
@@ -89,45 +88,36 @@ impl Context {
             id,
             lent: Lent::new(slots),
             blocks: (0..count).map(|_| empty()).collect(),
-            pointers: Vec::with_capacity(count),
             events: vec![Event::default(); count],
         })
     }
 
-    /// Starts requests in slots that are at rest.
+    /// Starts a request in a slot that is at rest.
     ///
     /// # Errors
-    /// What `io_submit` says; requests that it did not take are at rest again.
-    pub(super) fn submit(&mut self, file: BorrowedFd<'_>, requests: &[(usize, Request)]) -> nix::Result<()> {
-        self.pointers.clear();
-        for (slot, request) in requests {
-            let (buffer, bytes) = self.lent.lend(*slot);
-            let block = &mut self.blocks[*slot];
-            block.aio_data = *slot as u64;
-            block.aio_lio_opcode = if request.direction == Direction::Read { READ } else { WRITE };
-            block.aio_fildes = file.as_raw_fd().cast_unsigned();
-            block.aio_buf = buffer.as_ptr().expose_provenance() as u64;
-            block.aio_nbytes = bytes as u64;
-            block.aio_offset = request.offset.cast_signed();
-            self.pointers.push(block);
-        }
-        let mut taken = 0;
-        while taken < requests.len() {
-            let (rest, count) = (&mut self.pointers[taken..], (requests.len() - taken) as c_long);
-            // SAFETY: the pointers are to blocks of this context, each with a buffer that nobody else touches while it is
-            // lent and that goes only after the context.
-            match Errno::result(unsafe { libc::syscall(libc::SYS_io_submit, self.id, count, rest.as_mut_ptr()) }) {
-                Ok(more) if more > 0 => taken += more.cast_unsigned() as usize,
+    /// What `io_submit` says; then the slot is at rest again.
+    pub(super) fn submit(&mut self, file: BorrowedFd<'_>, slot: usize, request: Request) -> nix::Result<()> {
+        let (buffer, bytes) = self.lent.lend(slot);
+        let block = &mut self.blocks[slot];
+        block.aio_data = slot as u64;
+        block.aio_lio_opcode = if request.direction == Direction::Read { READ } else { WRITE };
+        block.aio_fildes = file.as_raw_fd().cast_unsigned();
+        block.aio_buf = buffer.as_ptr().expose_provenance() as u64;
+        block.aio_nbytes = bytes as u64;
+        block.aio_offset = request.offset.cast_signed();
+        let mut pointer: *mut iocb = block;
+        loop {
+            // SAFETY: the kernel copies the block during the call. Nobody else touches its buffer while it is lent, and it
+            // goes only after the context.
+            match Errno::result(unsafe { libc::syscall(libc::SYS_io_submit, self.id, 1, &raw mut pointer) }) {
+                Ok(1) => return Ok(()),
                 Err(Errno::EINTR) => {}
-                failed => {
-                    for (slot, _) in &requests[taken..] {
-                        self.lent.take_back(*slot);
-                    }
-                    return Err(failed.err().unwrap_or(Errno::EAGAIN));
+                refused => {
+                    self.lent.take_back(slot);
+                    return Err(refused.err().unwrap_or(Errno::EAGAIN));
                 }
             }
         }
-        Ok(())
     }
 
     /// Waits until at least one request has ended and tells each that has: its slot, and bytes or a negative error.
@@ -192,25 +182,22 @@ impl Ring {
         Ok(Self { ring, lent })
     }
 
-    /// Starts requests in slots that are at rest.
+    /// Starts a request in a slot that is at rest.
     ///
     /// # Errors
     /// What `io_uring_enter` says.
-    pub(super) fn submit(&mut self, file: BorrowedFd<'_>, requests: &[(usize, Request)]) -> io::Result<()> {
-        let file = types::Fd(file.as_raw_fd());
-        for (slot, Request { direction, offset }) in requests {
-            let (start, bytes) = self.lent.lend(*slot);
-            // A block is at most some MiB, and there are fewer slots than numbers of registered buffers.
-            let (start, bytes, index) = (start.as_ptr(), bytes as u32, *slot as u16);
-            let entry = match direction {
-                Direction::Read => opcode::ReadFixed::new(file, start, bytes, index).offset(*offset).build(),
-                Direction::Write => opcode::WriteFixed::new(file, start, bytes, index).offset(*offset).build(),
-            };
-            // SAFETY: the buffer is whole and registered, nobody else touches it while it is lent, and it goes only after
-            // the ring.
-            let pushed = unsafe { self.ring.submission().push(&entry.user_data(*slot as u64)) };
-            pushed.map_err(|full| io::Error::other(full.to_string()))?;
-        }
+    pub(super) fn submit(&mut self, file: BorrowedFd<'_>, slot: usize, request: Request) -> io::Result<()> {
+        let (file, (start, bytes)) = (types::Fd(file.as_raw_fd()), self.lent.lend(slot));
+        // A block is at most some MiB, and there are fewer slots than numbers of registered buffers.
+        let (start, bytes, index) = (start.as_ptr(), bytes as u32, slot as u16);
+        let entry = match request.direction {
+            Direction::Read => opcode::ReadFixed::new(file, start, bytes, index).offset(request.offset).build(),
+            Direction::Write => opcode::WriteFixed::new(file, start, bytes, index).offset(request.offset).build(),
+        };
+        // SAFETY: the buffer is whole and registered, nobody else touches it while it is lent, and it goes only after the
+        // ring.
+        let pushed = unsafe { self.ring.submission().push(&entry.user_data(slot as u64)) };
+        pushed.map_err(|full| io::Error::other(full.to_string()))?;
         uninterrupted(|| self.ring.submit())
     }
 

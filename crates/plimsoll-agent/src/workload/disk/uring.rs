@@ -13,12 +13,10 @@ use super::sys::Ring;
 pub(super) struct Uring {
     ring: Ring,
     file: File,
-    queued: Vec<(usize, Request)>,
 }
 
 impl Uring {
     pub(super) fn start(file: File, slots: Slots) -> Result<Self, WorkloadError> {
-        let queued = Vec::with_capacity(slots.count());
         let bytes = (slots.count() * slots.block_bytes()) as u64;
         let ring = Ring::set_up(slots).map_err(|error| match error.raw_os_error() {
             Some(errno) if errno == Errno::ENOMEM as i32 => WorkloadError::Missing(format!(
@@ -27,19 +25,13 @@ impl Uring {
             )),
             _ => not_to_be_had("io_uring", error),
         })?;
-        Ok(Self { ring, file, queued })
+        Ok(Self { ring, file })
     }
 }
 
 impl Engine for Uring {
-    fn queue(&mut self, slot: usize, request: Request) {
-        self.queued.push((slot, request));
-    }
-
-    fn submit(&mut self) -> io::Result<()> {
-        let submitted = self.ring.submit(self.file.as_fd(), &self.queued);
-        self.queued.clear();
-        submitted
+    fn start(&mut self, slot: usize, request: Request) -> io::Result<()> {
+        self.ring.submit(self.file.as_fd(), slot, request)
     }
 
     fn wait(&mut self, ended: &mut Vec<Ended>) -> io::Result<()> {

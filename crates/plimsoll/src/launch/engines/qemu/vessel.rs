@@ -241,6 +241,7 @@ impl Vessel for QemuVessel {
         facts.insert("version".to_owned(), self.qmp.version().to_owned());
         facts.insert("argv".to_owned(), self.argv.clone());
         let unpacked = self.start.kernel != self.settled.kernel.image;
+        facts.insert("kernel_image".to_owned(), self.settled.kernel.image.display().to_string());
         facts.insert("kernel_unpacked_by".to_owned(), if unpacked { "the host" } else { "the guest" }.to_owned());
         facts.insert("disk".to_owned(), self.start.disk_format.name().to_owned());
         facts.insert("pen_memory_overhead_bytes".to_owned(), self.overhead.to_string());
