@@ -20,9 +20,12 @@ use super::place::{Limits, Place};
 use crate::sample::{Cause, Failure};
 use hierarchies::Hierarchies;
 
-/// How long freezing or thawing may take.
+/// How long freezing or thawing is waited for before it is taken back, and how often it is tried.
 /// A process that another one traces, as gVisor does it, freezes only when its tracer lets it: seconds on a busy host.
-const FREEZE_BOUND: Duration = Duration::from_secs(5);
+const FREEZE_TRY: Duration = Duration::from_millis(500);
+const FREEZE_TRIES: u32 = 10;
+/// How long it may run in between.
+const LET_GO: Duration = Duration::from_millis(20);
 /// Counts processes killed for want of memory, wherever.
 const VMSTAT: &str = "/proc/vmstat";
 /// The controllers of v1 that a pen uses.
@@ -188,20 +191,26 @@ impl Pen {
     }
 
     fn set_frozen(&self, frozen: bool) -> Result<(), Failure> {
-        let (file, word, state, sign) = match (&self.kind, frozen) {
-            (Kind::V1 { freezer, .. }, true) => (freezer.join("freezer.state"), "FROZEN", "freezer.state", "FROZEN"),
-            (Kind::V1 { freezer, .. }, false) => (freezer.join("freezer.state"), "THAWED", "freezer.state", "THAWED"),
-            (Kind::V2 { folder, .. }, true) => (folder.join("cgroup.freeze"), "1", "cgroup.events", "frozen 1"),
-            (Kind::V2 { folder, .. }, false) => (folder.join("cgroup.freeze"), "0", "cgroup.events", "frozen 0"),
+        let (file, words, state, sign) = match (&self.kind, frozen) {
+            (Kind::V1 { freezer, .. }, true) => {
+                (freezer.join("freezer.state"), ["FROZEN", "THAWED"], "freezer.state", "FROZEN")
+            }
+            (Kind::V1 { freezer, .. }, false) => {
+                (freezer.join("freezer.state"), ["THAWED"; 2], "freezer.state", "THAWED")
+            }
+            (Kind::V2 { folder, .. }, true) => (folder.join("cgroup.freeze"), ["1", "0"], "cgroup.events", "frozen 1"),
+            (Kind::V2 { folder, .. }, false) => (folder.join("cgroup.freeze"), ["0"; 2], "cgroup.events", "frozen 0"),
         };
-        std::fs::write(&file, word).map_err(|error| Failure::from(error).while_doing(&file.display().to_string()))?;
         let state = file.with_file_name(state);
-        let reached = || std::fs::read_to_string(&state).is_ok_and(|text| text.lines().any(|line| line == sign));
-        if patience::until(FREEZE_BOUND, reached) {
-            return Ok(());
+        let reached = urge(&file, words, &state, sign);
+        match reached.map_err(|error| Failure::from(error).while_doing(&file.display().to_string()))? {
+            true => Ok(()),
+            false => {
+                let bound = FREEZE_TRY * FREEZE_TRIES;
+                let message = format!("{} does not become `{sign}` within {bound:?}", state.display());
+                Err(Failure::new(Cause::Timeout, message))
+            }
         }
-        let message = format!("{} does not become `{sign}` within {FREEZE_BOUND:?}", state.display());
-        Err(Failure::new(Cause::Timeout, message))
     }
 
     /// How many processes the kernel killed in it and below for want of memory.
@@ -319,6 +328,21 @@ fn put_if_there(folder: &Path, file: &str, value: &str) -> Result<(), Refusal> {
 fn counter(path: &Path) -> u64 {
     let text = std::fs::read_to_string(path).unwrap_or_default();
     text.lines().find_map(|line| line.strip_prefix("oom_kill ")).and_then(|value| value.parse().ok()).unwrap_or(0)
+}
+
+/// Writes the first word until the state shows the sign. In between it takes the word back with the second: a process that
+/// cannot freeze because another one has frozen before it, as with a tracer, gets on then.
+fn urge(file: &Path, [word, back]: [&str; 2], state: &Path, sign: &str) -> std::io::Result<bool> {
+    let reached = || std::fs::read_to_string(state).is_ok_and(|text| text.lines().any(|line| line == sign));
+    for _ in 0..FREEZE_TRIES {
+        std::fs::write(file, word)?;
+        if patience::until(FREEZE_TRY, reached) {
+            return Ok(true);
+        }
+        std::fs::write(file, back)?;
+        patience::until(LET_GO, || false);
+    }
+    Ok(false)
 }
 
 #[cfg(test)]

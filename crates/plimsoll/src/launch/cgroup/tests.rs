@@ -91,3 +91,19 @@ fn a_folder_that_is_no_cgroup_is_not_emptied() {
     assert!(folder.path().exists());
     assert_eq!(remove_tree(&folder.path().join("nothing")), Ok(()));
 }
+
+#[test]
+fn what_does_not_freeze_at_once_is_let_go_and_frozen_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, state) = (folder.path().join("cgroup.freeze"), folder.path().join("cgroup.events"));
+    let (watched, shown) = (file.clone(), state.clone());
+    // Freezes only after it was let go once.
+    let kernel = std::thread::spawn(move || {
+        let let_go = || std::fs::read_to_string(&watched).is_ok_and(|word| word == "0");
+        assert!(patience::until(FREEZE_TRY * FREEZE_TRIES, let_go));
+        std::fs::write(shown, "populated 1\nfrozen 1\n").unwrap();
+    });
+    assert!(urge(&file, ["1", "0"], &state, "frozen 1").unwrap());
+    kernel.join().unwrap();
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "1");
+}
