@@ -15,7 +15,8 @@ use nix::libc;
 use super::super::WorkloadError;
 use super::super::team::Member;
 use super::content::{Content, PAGE_BYTES};
-use super::engine::{Direction, Ended, Engine, EngineKind, Request, Slots};
+use super::engine::{Direction, Ended, Engine, Request, Slots};
+use super::kind::EngineKind;
 use crate::seeded::Seeded;
 
 /// Written blocks that are read again after a slice.

@@ -8,6 +8,7 @@ mod aio;
 mod content;
 mod engine;
 mod job;
+mod kind;
 mod sync;
 mod sys;
 mod uring;
@@ -19,8 +20,8 @@ use std::sync::{Arc, PoisonError};
 use plimsoll_protocol::{Evidence, Parameters};
 
 pub(super) use self::content::{Content, PAGE_BYTES};
-use self::engine::EngineKind;
 use self::job::{Job, Shape, Shared, Task};
+use self::kind::EngineKind;
 use super::made::Made;
 use super::team::Team;
 use super::words::{Words, chosen};
