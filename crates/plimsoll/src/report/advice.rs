@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use super::page::{Sentence, spoiled};
+use serde::Serialize;
+
+use super::environments::spoiled;
 use super::points::tested_at;
 use super::units;
 use super::words::{
@@ -10,6 +12,22 @@ use super::words::{
 };
 use crate::analysis::Findings;
 use crate::analysis::findings::{Comparison, Verdict};
+
+/// A sentence of the answer.
+#[derive(Debug, Serialize)]
+pub(super) struct Sentence {
+    /// The environments it is about.
+    pub(super) who: String,
+    /// What is said of them.
+    pub(super) what: String,
+}
+
+impl Sentence {
+    /// The whole sentence.
+    pub(super) fn whole(&self) -> String {
+        format!("{} {}", self.who, self.what)
+    }
+}
 
 /// What must be read before any number.
 pub(super) fn loud(findings: &Findings) -> Vec<String> {

@@ -11,7 +11,8 @@ use minijinja::{AutoEscape, Environment, Value, context};
 use serde::Serialize;
 
 use super::curves::Curves;
-use super::page::{Page, Panel, Row, spoiled};
+use super::environments::spoiled;
+use super::page::{Page, Panel, Row};
 use super::plot::{Axis, Mark};
 use super::sweep::{self, Sweep};
 use super::words::{self, Tone, clean};

@@ -3,7 +3,8 @@
 use std::io::{self, Write};
 
 use super::Format;
-use super::page::{Page, Panel, Sentence};
+use super::advice::Sentence;
+use super::page::{Page, Panel};
 use super::sweep::{Cell, INTRODUCTION, Sweep, TITLE};
 use crate::analysis::Findings;
 use crate::sample::RunRecord;

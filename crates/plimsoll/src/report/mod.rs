@@ -9,6 +9,7 @@ mod bars;
 mod counted;
 mod csv;
 mod curves;
+mod environments;
 #[cfg(test)]
 mod fixture;
 mod html;

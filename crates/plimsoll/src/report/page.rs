@@ -3,18 +3,20 @@
 //! Terminal, Markdown and HTML print the same page, so they cannot disagree. Everything here is cleaned of control
 //! characters; what a format must escape beyond that, it escapes. No number is derived.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use super::advice::Sentence;
 use super::counted::Counted;
+use super::environments::{About, is_control};
 use super::missing::{self, is_missing};
 use super::points::{with_point, workload_with_point};
 use super::sweep::{self, Place, Sweep, Swept};
-use super::words::{self, CONTROL, Tone, clean};
+use super::words::{self, Tone, clean};
 use super::{advice, units};
 use crate::analysis::Findings;
-use crate::analysis::findings::{Comparison, EnvironmentFindings};
+use crate::analysis::findings::Comparison;
 
 /// The whole page.
 #[derive(Debug, Serialize)]
@@ -37,22 +39,6 @@ pub(super) struct Page {
     pub(super) mishaps: Vec<Mishap>,
     /// What could not run here, one line each.
     pub(super) unusable: Vec<String>,
-}
-
-/// A sentence of the answer.
-#[derive(Debug, Serialize)]
-pub(super) struct Sentence {
-    /// The environments it is about.
-    pub(super) who: String,
-    /// What is said of them.
-    pub(super) what: String,
-}
-
-impl Sentence {
-    /// The whole sentence.
-    pub(super) fn whole(&self) -> String {
-        format!("{} {}", self.who, self.what)
-    }
 }
 
 /// The workloads of one family.
@@ -150,17 +136,6 @@ impl Page {
     }
 }
 
-/// Environments whose numbers are not to be used. Where native itself was not what was asked, nobody's are.
-pub(super) fn spoiled(findings: &Findings) -> BTreeSet<&str> {
-    let bad = |environment: &&EnvironmentFindings| !environment.mismatches.is_empty();
-    let spoiled: BTreeSet<&str> =
-        findings.environments.iter().filter(bad).map(|environment| environment.name.as_str()).collect();
-    if spoiled.contains("native") {
-        return findings.comparisons.iter().map(|comparison| comparison.environment.as_str()).collect();
-    }
-    spoiled
-}
-
 fn families(findings: &Findings) -> Vec<Family> {
     let about = About::of(findings);
     let panels = cells_by_panel(findings);
@@ -215,29 +190,6 @@ fn cells_by_panel(findings: &Findings) -> Vec<Vec<&Comparison>> {
     panels
 }
 
-/// What is to be known of the environments when their rows are written.
-pub(super) struct About<'a> {
-    spoiled: BTreeSet<&'a str>,
-    labels: BTreeMap<&'a str, &'a [String]>,
-}
-
-impl<'a> About<'a> {
-    fn of(findings: &'a Findings) -> Self {
-        let labels = findings.environments.iter().map(|it| (it.name.as_str(), it.labels.as_slice())).collect();
-        Self { spoiled: spoiled(findings), labels }
-    }
-
-    /// Whether its numbers are not to be used.
-    pub(super) fn is_spoiled(&self, environment: &str) -> bool {
-        self.spoiled.contains(environment)
-    }
-
-    /// What qualifies all its numbers.
-    pub(super) fn labels(&self, environment: &str) -> &'a [String] {
-        self.labels.get(environment).copied().unwrap_or_default()
-    }
-}
-
 fn panel(cells: &[&Comparison], about: &About<'_>) -> Panel {
     let first = cells[0];
     let mut rows = vec![native_row(first)];
@@ -251,11 +203,6 @@ fn panel(cells: &[&Comparison], about: &About<'_>) -> Panel {
         notes: cells.iter().flat_map(|cell| advice::notes(cell, about.labels(&cell.environment))).collect(),
         counted: Counted::of(cells),
     }
-}
-
-/// Whether it is native against itself.
-pub(super) fn is_control(cell: &Comparison) -> bool {
-    cell.environment == CONTROL
 }
 
 fn native_row(cell: &Comparison) -> Row {

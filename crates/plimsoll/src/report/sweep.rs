@@ -9,8 +9,8 @@ use std::collections::BTreeSet;
 use serde::Serialize;
 use serde_json::Value;
 
+use super::environments::{About, is_control};
 use super::missing::{self, is_missing};
-use super::page::{About, is_control};
 use super::words::{self, CONTROL, HEAVY_TAIL, Tone, clean};
 use super::{advice, points, units};
 use crate::analysis::Findings;

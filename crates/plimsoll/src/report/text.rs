@@ -5,7 +5,8 @@ mod sweep;
 use std::io::{self, Write};
 
 use super::Format;
-use super::page::{Family, Page, Panel, Sentence};
+use super::advice::Sentence;
+use super::page::{Family, Page, Panel};
 use super::paper::{Grid, Paper};
 use super::words::Tone;
 use crate::analysis::Findings;

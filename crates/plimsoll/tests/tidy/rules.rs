@@ -255,6 +255,7 @@ pub(crate) const DEPENDENCIES: &[(&str, &[&str])] = &[
         &[
             "plimsoll-protocol",
             "hdrhistogram",
+            "io-uring",
             "liblzma",
             "nix",
             "serde",
