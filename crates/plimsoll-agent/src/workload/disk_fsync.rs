@@ -14,7 +14,7 @@ use super::disk::{Content, PAGE_BYTES, check_room};
 use super::made::Made;
 use super::{
     About, MeasuredBy, Metric, MetricKind, ParameterAbout, Prepared, Recorder, Room, Scene, WarmUp, Workload,
-    WorkloadError,
+    WorkloadError, check_multiple,
 };
 
 const FILE_BYTES: u64 = 8 << 20;
@@ -56,7 +56,7 @@ impl Workload for Fsync {
         let derived = Parameters::default().with("file_bytes", FILE_BYTES).with("commits", COMMITS);
         let parameters = ABOUT.merged(derived, written)?;
         let file_bytes = ABOUT.number(&parameters, "file_bytes").map_err(|error| error.to_string())?;
-        check_multiple(file_bytes)?;
+        check_multiple("file_bytes", file_bytes, PAGE_BYTES as u64)?;
         check_room(ABOUT.name, file_bytes, room)?;
         Ok(parameters)
     }
@@ -64,7 +64,7 @@ impl Workload for Fsync {
     fn prepare(&self, parameters: &Parameters, scene: &Scene<'_>) -> Result<Box<dyn Prepared>, WorkloadError> {
         ABOUT.accept(parameters)?;
         let (file_bytes, per_unit) = (ABOUT.number(parameters, "file_bytes")?, ABOUT.number(parameters, "commits")?);
-        check_multiple(file_bytes).map_err(WorkloadError::Wrong)?;
+        check_multiple("file_bytes", file_bytes, PAGE_BYTES as u64).map_err(WorkloadError::Wrong)?;
         let (content, pages) = (Content::new(scene.seed), file_bytes / PAGE_BYTES as u64);
         let made = Made::by(scene.data_dir.join(ABOUT.name), |path| content.lay_out(path, pages))?;
         let mut commits = Commits::open(made, content, pages, per_unit)?;
@@ -72,11 +72,6 @@ impl Workload for Fsync {
         commits.verify()?;
         Ok(Box::new(commits))
     }
-}
-
-fn check_multiple(file_bytes: u64) -> Result<(), String> {
-    let is_multiple = file_bytes.is_multiple_of(PAGE_BYTES as u64);
-    if is_multiple { Ok(()) } else { Err(format!("`file_bytes` is {file_bytes}, not a multiple of {PAGE_BYTES}")) }
 }
 
 struct Commits {

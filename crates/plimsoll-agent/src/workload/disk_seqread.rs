@@ -1,10 +1,15 @@
 //! `disk.seqread`: direct 1 MiB reads, one after another through a file.
 
 use super::About;
-use super::disk::{Io, LARGE, PER_BYTE, about};
+use super::disk::{Io, LARGE, OF_ONE_DIRECTION, PER_BYTE, about};
 
-static ABOUT: About =
-    about("disk.seqread", "direct 1 MiB reads one after another through a file", "byte read", PER_BYTE);
+static ABOUT: About = about(
+    "disk.seqread",
+    "direct 1 MiB reads one after another through a file",
+    "byte read",
+    PER_BYTE,
+    OF_ONE_DIRECTION,
+);
 
 /// The workload `disk.seqread`.
 pub(super) const SEQ_READ: Io =

@@ -1,10 +1,15 @@
 //! `disk.seqwrite`: direct 1 MiB writes, one after another over a file that is there.
 
 use super::About;
-use super::disk::{Io, LARGE, PER_BYTE, about};
+use super::disk::{Io, LARGE, OF_ONE_DIRECTION, PER_BYTE, about};
 
-static ABOUT: About =
-    about("disk.seqwrite", "direct 1 MiB writes one after another over a file", "byte written", PER_BYTE);
+static ABOUT: About = about(
+    "disk.seqwrite",
+    "direct 1 MiB writes one after another over a file",
+    "byte written",
+    PER_BYTE,
+    OF_ONE_DIRECTION,
+);
 
 /// The workload `disk.seqwrite`.
 pub(super) const SEQ_WRITE: Io =

@@ -14,7 +14,7 @@ use super::region::{Mapping, Pages};
 use super::words::{chosen, points};
 use super::{
     About, MeasuredBy, Metric, MetricKind, ParameterAbout, Prepared, Recorder, Room, Scene, WarmUp, Workload,
-    WorkloadError, mib,
+    WorkloadError, check_multiple, mib,
 };
 
 /// Faults that have nothing to do with the region: fewer than one huge page causes if it is made of small ones.
@@ -53,7 +53,7 @@ impl Workload for Fault {
         let pages = chosen(&named, "pages", Pages::WORDS).map_err(|error| error.to_string())?;
         let parameters = ABOUT.merged(Parameters::default().with("region_bytes", region_bytes(pages)), &named)?;
         let region_bytes = ABOUT.number(&parameters, "region_bytes").map_err(|error| error.to_string())?;
-        check_multiple(region_bytes, pages)?;
+        check_multiple("region_bytes", region_bytes, pages.bytes().get() as u64)?;
         let needed = region_bytes.saturating_mul(2);
         if needed > room.memory_bytes {
             return Err(format!(
@@ -75,7 +75,8 @@ impl Workload for Fault {
         ABOUT.accept(parameters)?;
         let pages = chosen(parameters, "pages", Pages::WORDS)?;
         let region_bytes = ABOUT.count(parameters, "region_bytes")?;
-        check_multiple(region_bytes as u64, pages).map_err(WorkloadError::Wrong)?;
+        check_multiple("region_bytes", region_bytes as u64, pages.bytes().get() as u64)
+            .map_err(WorkloadError::Wrong)?;
         let bytes = NonZeroUsize::new(region_bytes).ok_or_else(|| WorkloadError::no_memory("kernel.fault"))?;
         Pages::small_is_base()?;
         let mut faults = Faults::new(pages, bytes)?;
@@ -90,12 +91,6 @@ fn region_bytes(pages: Pages) -> u64 {
         Pages::Small => 8 << 20,
         Pages::Huge => 32 << 20,
     }
-}
-
-fn check_multiple(region_bytes: u64, pages: Pages) -> Result<(), String> {
-    let page_bytes = pages.bytes().get() as u64;
-    let is_multiple = region_bytes.is_multiple_of(page_bytes);
-    if is_multiple { Ok(()) } else { Err(format!("`region_bytes` is {region_bytes}, not a multiple of {page_bytes}")) }
 }
 
 /// Minor faults of this thread since it began; always 0 where the kernel does not count them.

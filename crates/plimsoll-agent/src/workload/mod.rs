@@ -370,6 +370,11 @@ impl WorkloadError {
     }
 }
 
+/// Refuses a value of this parameter that is no multiple.
+fn check_multiple(parameter: &str, value: u64, of: u64) -> Result<(), String> {
+    if value.is_multiple_of(of) { Ok(()) } else { Err(format!("`{parameter}` is {value}, not a multiple of {of}")) }
+}
+
 /// `bytes` in MiB, rounded up, for messages.
 fn mib(bytes: u64) -> u64 {
     bytes.div_ceil(1 << 20)

@@ -1,4 +1,4 @@
-//! What stands in the files: pages that say which they are, and noise that no device can compress or find twice.
+//! What stands in the files: pages that say which they are, and noise that does not compress.
 //!
 //! ```text
 //! page number | seed | generation | spot || noise of the pool from `spot` on, to the end of the page

@@ -27,7 +27,7 @@ use super::team::Team;
 use super::words::{Words, chosen};
 use super::{
     About, MeasuredBy, Metric, MetricKind, ParameterAbout, Prepared, Recorder, Room, Scene, WarmUp, Workload,
-    WorkloadError, mib,
+    WorkloadError, check_multiple, mib,
 };
 
 const FILE_BYTES: u64 = 32 << 20;
@@ -43,7 +43,7 @@ const ACCESS: &Words<bool> = &[("direct", true), ("buffered", false)];
 pub(super) struct Io {
     pub(super) about: &'static About,
     pub(super) random: bool,
-    /// Reads among a hundred requests, where the plan says nothing.
+    /// Reads among a hundred requests; where it is a parameter, what the plan may change.
     pub(super) read_percent: u64,
     pub(super) block_bytes: u64,
     /// Whether its work is counted in bytes; else in requests.
@@ -58,6 +58,7 @@ pub(super) const fn about(
     summary: &'static str,
     work: &'static str,
     metrics: &'static [Metric],
+    parameters: &'static [ParameterAbout],
 ) -> About {
     About {
         name,
@@ -66,34 +67,37 @@ pub(super) const fn about(
         metrics,
         warm_up: WarmUp { slices_min: 1, slices_max: 4, tolerance: 0.15 },
         measured_by: MeasuredBy::Slices,
-        parameters: &[
-            ParameterAbout {
-                name: "file_bytes",
-                meaning: "size of the file, a multiple of the block",
-                range: Some((PAGE_BYTES as u64, 1 << 40)),
-            },
-            ParameterAbout {
-                name: "block_bytes",
-                meaning: "size of a request, a multiple of 4096",
-                range: Some((PAGE_BYTES as u64, 64 << 20)),
-            },
-            ParameterAbout { name: "depth", meaning: "requests under way in each job", range: Some((1, DEPTH_MAX)) },
-            ParameterAbout {
-                name: "jobs",
-                meaning: "threads, each with a part of the file",
-                range: Some((1, JOBS_MAX)),
-            },
-            ParameterAbout { name: "read_percent", meaning: "reads among 100 requests", range: Some((0, 100)) },
-            ParameterAbout { name: "engine", meaning: "how the kernel is asked: aio, io_uring or sync", range: None },
-            ParameterAbout {
-                name: "access",
-                meaning: "direct, or buffered for the page cache of whoever runs it",
-                range: None,
-            },
-        ],
+        parameters,
         uses_disk: true,
     }
 }
+
+/// Parameters of a workload that reads and writes.
+pub(super) const OF_A_MIXTURE: &[ParameterAbout] = &[
+    ParameterAbout {
+        name: "file_bytes",
+        meaning: "size of the file, a multiple of the block",
+        range: Some((PAGE_BYTES as u64, 1 << 40)),
+    },
+    ParameterAbout {
+        name: "block_bytes",
+        meaning: "size of a request, a multiple of 4096",
+        range: Some((PAGE_BYTES as u64, 64 << 20)),
+    },
+    ParameterAbout { name: "depth", meaning: "requests under way in each job", range: Some((1, DEPTH_MAX)) },
+    ParameterAbout { name: "jobs", meaning: "threads, each with a part of the file", range: Some((1, JOBS_MAX)) },
+    ParameterAbout { name: "engine", meaning: "how the kernel is asked: aio, io_uring or sync", range: None },
+    ParameterAbout {
+        name: "access",
+        meaning: "direct, or buffered for the page cache of whoever runs it",
+        range: None,
+    },
+    READ_PERCENT,
+];
+const READ_PERCENT: ParameterAbout =
+    ParameterAbout { name: "read_percent", meaning: "reads among 100 requests", range: Some((0, 100)) };
+/// Parameters of one that does either: what its name says is no parameter.
+pub(super) const OF_ONE_DIRECTION: &[ParameterAbout] = OF_A_MIXTURE.split_at(OF_A_MIXTURE.len() - 1).0;
 
 /// Metrics of small requests.
 pub(super) const PER_REQUEST: &[Metric] = &[
@@ -150,32 +154,33 @@ impl Io {
                 engine: chosen(parameters, "engine", EngineKind::WORDS)?,
                 direct: chosen(parameters, "access", ACCESS)?,
                 random: self.random,
-                read_percent: about.number(parameters, "read_percent")?,
+                read_percent: match about.parameter(READ_PERCENT.name) {
+                    Some(_) => about.number(parameters, READ_PERCENT.name)?,
+                    None => self.read_percent,
+                },
                 block_bytes: about.count(parameters, "block_bytes")?,
                 depth: about.count(parameters, "depth")?,
             },
             jobs: about.count(parameters, "jobs")?,
             file_bytes: about.number(parameters, "file_bytes")?,
         };
-        let wrong = |message: String| Err(WorkloadError::Wrong(format!("{}: {message}", about.name)));
+        let wrong = |message: String| WorkloadError::Wrong(format!("{}: {message}", about.name));
         let (block_bytes, depth) = (sizes.shape.block_bytes as u64, sizes.shape.depth as u64);
-        if !block_bytes.is_multiple_of(PAGE_BYTES as u64) {
-            return wrong(format!("`block_bytes` is {block_bytes}, not a multiple of {PAGE_BYTES}"));
-        }
-        if !sizes.file_bytes.is_multiple_of(block_bytes) {
-            return wrong(format!("`file_bytes` is {}, not a multiple of {block_bytes}", sizes.file_bytes));
-        }
+        check_multiple("block_bytes", block_bytes, PAGE_BYTES as u64).map_err(wrong)?;
+        check_multiple("file_bytes", sizes.file_bytes, block_bytes).map_err(wrong)?;
         // While all but one are under way there must be a block left that is not.
         let needed = (sizes.jobs as u64) * (depth + 1) * block_bytes;
         if sizes.file_bytes < needed {
-            return wrong(format!(
+            return Err(wrong(format!(
                 "{} jobs with {depth} requests of {block_bytes} bytes under way need a file of {needed} bytes, and \
                  `file_bytes` is {}",
                 sizes.jobs, sizes.file_bytes
-            ));
+            )));
         }
         if sizes.shape.engine == EngineKind::Sync && depth > 1 {
-            return wrong(format!("engine `sync` has one request under way, and `depth` is {depth}: set more `jobs`"));
+            return Err(wrong(format!(
+                "engine `sync` has one request under way, and `depth` is {depth}: set more `jobs`"
+            )));
         }
         Ok(sizes)
     }
@@ -209,14 +214,16 @@ impl Workload for Io {
     }
 
     fn size(&self, room: &Room, written: &Parameters) -> Result<Parameters, String> {
-        let derived = Parameters::default()
+        let mut derived = Parameters::default()
             .with("file_bytes", FILE_BYTES)
             .with("block_bytes", self.block_bytes)
             .with("depth", 1)
             .with("jobs", 1)
-            .with("read_percent", self.read_percent)
             .with("engine", EngineKind::WORDS[0].0)
             .with("access", ACCESS[0].0);
+        if self.about.parameter(READ_PERCENT.name).is_some() {
+            derived = derived.with(READ_PERCENT.name, self.read_percent);
+        }
         let parameters = self.about.merged(derived, written)?;
         let sizes = self.sizes(&parameters).map_err(|error| error.to_string())?;
         let name = self.about.name;

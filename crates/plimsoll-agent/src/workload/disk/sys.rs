@@ -197,7 +197,10 @@ impl Ring {
         // SAFETY: the buffer is whole and registered, nobody else touches it while it is lent, and it goes only after the
         // ring.
         let pushed = unsafe { self.ring.submission().push(&entry.user_data(slot as u64)) };
-        pushed.map_err(|full| io::Error::other(full.to_string()))?;
+        if let Err(full) = pushed {
+            self.lent.take_back(slot);
+            return Err(io::Error::other(full.to_string()));
+        }
         uninterrupted(|| self.ring.submit())
     }
 

@@ -7,7 +7,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::workload::tests::folder;
 
-static ABOUT: About = about("disk.test", "for tests", "request", PER_REQUEST);
+static ABOUT: About = about("disk.test", "for tests", "request", PER_REQUEST, OF_ONE_DIRECTION);
 const IO: Io =
     Io { about: &ABOUT, random: true, read_percent: 50, block_bytes: 4096, counts_bytes: false, points: SMALL };
 const ROOM: Room =
@@ -174,4 +174,12 @@ fn an_engine_that_is_not_permitted_is_missing_and_anything_else_is_a_failure() {
     let error = engine::not_to_be_had("io_uring", Errno::ENOMEM.into());
     assert_eq!(error.cause(), plimsoll_protocol::Cause::OutOfMemory);
     assert!(error.to_string().starts_with("setting up the I/O engine `io_uring`: "), "{error}");
+}
+
+#[test]
+fn only_a_mixture_has_a_share_that_a_plan_may_change() {
+    let written = Parameters::default().with("read_percent", 40);
+    let size = |name: &str| crate::workload::find(name).unwrap().size(&ROOM, &written);
+    assert!(size("disk.randread").unwrap_err().contains("has no parameter `read_percent`"));
+    assert_eq!(size("disk.mixed").unwrap().integer("read_percent", 0, 100), Ok(40));
 }
