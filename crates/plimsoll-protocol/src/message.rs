@@ -134,6 +134,8 @@ pub struct Observation {
     pub memory_limit_bytes: Option<u64>,
     /// Type of the root filesystem, as in /proc/self/mountinfo.
     pub root_filesystem: String,
+    /// Lower layers of the root, where it is an overlay that tells them.
+    pub root_layers: Option<u32>,
     /// Type of the filesystem under the data directory.
     pub data_filesystem: String,
     /// Mount point of that filesystem.

@@ -17,6 +17,23 @@ pub(super) struct Mount {
     pub(super) options: String,
 }
 
+impl Mount {
+    /// Lower layers of an overlay: `lowerdir=a:b`, or `lowerdir+=a,lowerdir+=b`; a colon in a name stands as `\:`.
+    pub(super) fn lower_layers(&self) -> Option<u32> {
+        let options = self.options.replace("\\:", "").replace("::", ":");
+        let each = options.split(',').filter_map(|option| {
+            let (name, value) = option.split_once('=')?;
+            match name {
+                "lowerdir" => Some(value.split(':').count()),
+                "lowerdir+" => Some(1),
+                _ => None,
+            }
+        });
+        let layers: usize = each.sum();
+        u32::try_from(layers).ok().filter(|layers| *layers > 0 && self.filesystem == "overlay")
+    }
+}
+
 /// Mounts in the order of the file: a later one covers an earlier one at the same point.
 pub(super) fn parse(text: &str) -> Vec<Mount> {
     text.lines().filter_map(line).collect()
@@ -80,6 +97,21 @@ short line
         assert_eq!(point("/"), "/ overlay overlay");
         assert_eq!(point("/usr/bin"), "/ overlay overlay");
         assert_eq!(point("/data/in memory/x"), "/data/in memory tmpfs tmpfs");
+    }
+
+    #[test]
+    fn an_overlay_tells_its_lower_layers() {
+        let overlay = |options: &str| {
+            Mount { filesystem: "overlay".into(), options: options.into(), ..Mount::default() }.lower_layers()
+        };
+        assert_eq!(overlay("rw,lowerdir=/l/A:/l/B,upperdir=/u"), Some(2));
+        assert_eq!(overlay("ro,lowerdir=one\\:name,upperdir=/u"), Some(1));
+        assert_eq!(overlay("rw,lowerdir+=/a,lowerdir+=/b,lowerdir+=/c,upperdir=/u"), Some(3));
+        assert_eq!(overlay("rw,upperdir=/u"), None);
+        assert_eq!(
+            Mount { filesystem: "ext4".into(), options: "lowerdir=a".into(), ..Mount::default() }.lower_layers(),
+            None
+        );
     }
 
     #[test]

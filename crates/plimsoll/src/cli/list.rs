@@ -69,6 +69,7 @@ fn environments_text() -> String {
 fn values(values: &Values) -> String {
     match values {
         Values::OneOf(words) => format!("={}", words.join("|")),
+        Values::Number(low, high) => format!("={low}..{high}"),
         Values::Path => "=\"PATH\"".to_owned(),
         Values::Flag => String::new(),
     }

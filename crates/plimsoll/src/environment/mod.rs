@@ -43,6 +43,8 @@ pub struct OptionAbout {
 pub enum Values {
     /// One of these words.
     OneOf(&'static [&'static str]),
+    /// A whole number from the first to the second.
+    Number(u64, u64),
     /// A path on the host.
     Path,
     /// A bare word without a value.

@@ -103,6 +103,9 @@ fn refusal(about: &OptionAbout, value: &str, has_value: bool) -> Option<String> 
         Values::OneOf(words) if !words.contains(&value) => {
             Some(format!("`{}={value}`{}", about.key, suggest(value, words)))
         }
+        Values::Number(low, high) if !value.parse().is_ok_and(|number| (low..=high).contains(&number)) => {
+            Some(format!("`{}={value}` must be a number from {low} to {high}", about.key))
+        }
         Values::Path if value.is_empty() => Some(format!("`{}` needs a path", about.key)),
         _ => None,
     }

@@ -71,6 +71,7 @@ impl Comparison<'_> {
                 "kernel" => self.seen.kernel_release.clone(),
                 "root_filesystem" => self.seen.root_filesystem.clone(),
                 "data_filesystem" => self.seen.data_filesystem.clone(),
+                "root_layers" => self.seen.root_layers.map(|layers| layers.to_string()).unwrap_or_default(),
                 "clock_source" => self.seen.clock_source.clone(),
                 _ => {
                     self.profile.asked.insert(name, asked);

@@ -15,6 +15,7 @@ pub mod engines;
 mod expectation;
 pub mod journal;
 mod launchpad;
+mod lowers;
 mod oci;
 mod patience;
 pub mod place;
