@@ -1,6 +1,8 @@
 //! Starts arms for the rounds: opens every environment's outermost layer once, launches it per block, has the agent
 //! inside start the rest of the stack, and compares asked with got before anyone measures.
 
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::sync::Arc;
 
 use plimsoll_protocol::NestOrder;
@@ -79,6 +81,7 @@ impl Launchpad {
         facts.extend(inner.facts);
         let mut labels = vessel.labels();
         labels.extend(inner.labels);
+        labels.extend(vessel.data_on_host().and_then(|data| other_disk(&self.place.data, data)));
         let mut layer = vessel.asked();
         layer.extend(inner.asked);
         let virtual_machine = environment.stack().len() == 1 && environment.stack()[0].engine.virtual_machine;
@@ -123,6 +126,14 @@ fn open(place: &Arc<Place>, environment: &Environment) -> Result<Box<dyn Layer>,
     let Some(outermost) = environment.stack().first() else { return engines::native::open(place) };
     let engine = engines::find(outermost.engine.name);
     engine.ok_or_else(|| Failure::launch(format!("no engine `{}`", outermost.engine.name)))?.open(place, outermost)
+}
+
+/// Label of an environment whose data do not lie on the disk under test, and so on another one than native's.
+const OTHER_DISK: &str = "data on another disk";
+
+fn other_disk(under_test: &Path, data: &Path) -> Option<String> {
+    let device = |path: &Path| std::fs::metadata(path).ok().map(|metadata| metadata.dev());
+    (device(under_test)? != device(data)?).then(|| OTHER_DISK.to_owned())
 }
 
 /// What the inner layers of a stack add to a profile. The agent reports it in one map, by prefix.
@@ -219,6 +230,14 @@ mod tests {
         fn tear_down(&mut self) -> Result<(), Failure> {
             Err(Failure::new(crate::sample::Cause::TearDown, "its mast is still mounted"))
         }
+    }
+
+    #[test]
+    fn data_on_another_disk_are_said_to_be() {
+        let folder = tempfile::tempdir_in("/var/tmp").unwrap();
+        assert_eq!(other_disk(folder.path(), Path::new("/var/tmp")), None);
+        assert_eq!(other_disk(folder.path(), Path::new("/proc")).as_deref(), Some(OTHER_DISK));
+        assert_eq!(other_disk(folder.path(), Path::new("/nonexistent")), None, "what is not known is not said");
     }
 
     #[test]

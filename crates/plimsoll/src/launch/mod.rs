@@ -28,6 +28,7 @@ mod testing;
 mod trial;
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use plimsoll_agent::wire::Wire;
@@ -114,6 +115,11 @@ pub trait Vessel: Send {
 
     /// The directory for workloads' data, as the agent sees it.
     fn data_dir(&self) -> String;
+
+    /// Where the host keeps what is written in the data directory, if that is not in the run's own folder.
+    fn data_on_host(&self) -> Option<&Path> {
+        None
+    }
 
     /// What the layer asked the engine for, to be compared with what the agent sees (`kernel`, `root_filesystem`,
     /// `data_filesystem`, `clock_source`: values separated by `|` where several are right).

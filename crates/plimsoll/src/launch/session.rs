@@ -40,19 +40,11 @@ pub(super) struct LiveSession {
 }
 
 impl LiveSession {
-    pub(super) fn new(vessel: Box<dyn Vessel>, cpus: &[u32], disk: &Path, steal_share_max: f64) -> Self {
+    pub(super) fn new(vessel: Box<dyn Vessel>, cpus: &[u32], data: &Path, steal_share_max: f64) -> Self {
         let data_dir = vessel.data_dir();
         let meter = StealMeter::open(cpus).ok();
-        Self {
-            vessel,
-            data_dir,
-            meter,
-            disk: DiskMeter::under(disk),
-            steal_share_max,
-            clocks: Clocks::default(),
-            parked: false,
-            gone: false,
-        }
+        let disk = DiskMeter::under(vessel.data_on_host().unwrap_or(data));
+        Self { vessel, data_dir, meter, disk, steal_share_max, clocks: Clocks::default(), parked: false, gone: false }
     }
 
     pub(super) fn vessel(&self) -> &dyn Vessel {
