@@ -139,6 +139,11 @@ pub trait Prepared {
         Ok(false)
     }
 
+    /// How much of it a slice is.
+    fn pace(&self) -> Pace {
+        Pace::Time
+    }
+
     /// Does one whole unit, timed by the caller, and returns the work done in the workload's unit of work.
     /// Verification that costs time belongs in [`Prepared::verify`].
     ///
@@ -161,6 +166,18 @@ pub trait Prepared {
     fn clean_up(&mut self) -> Result<(), WorkloadError> {
         Ok(())
     }
+}
+
+/// How much of a workload a slice is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pace {
+    /// Whole units for as long as the host asks.
+    Time,
+    /// Exactly one unit, however long it takes.
+    Amount {
+        /// Whether units may be run before it to make caches warm again: not where there are only so many of them.
+        lead_in: bool,
+    },
 }
 
 /// What a workload is.
