@@ -35,9 +35,10 @@ pub fn run_slice(
         return Err(WorkloadError::Wrong(format!("a slice is at most {} s long", SLICE_NS_MAX / 1_000_000_000)));
     }
     let (lead_in, slice) = lengths(prepared.pace(), order);
-    if let Some(lead_in) = lead_in {
-        run(prepared, recorder, lead_in)?;
-    }
+    let led_in = match lead_in {
+        Some(lead_in) => run(prepared, recorder, lead_in)?.work,
+        None => 0.0,
+    };
     recorder.reset();
     let before = getrusage(UsageWho::RUSAGE_SELF).ok();
     let timed = run(prepared, recorder, slice)?;
@@ -48,6 +49,7 @@ pub fn run_slice(
     }
     let mut evidence = recorder.evidence.clone();
     evidence.extend(before.zip(after).into_iter().flat_map(|(before, after)| usage_between(&before, &after)));
+    evidence.push(work_with_lead_in(timed.work + led_in));
     let seconds = timed.elapsed.as_secs_f64();
     let histograms = encoded(recorder)?;
     let handled_seconds = handling.elapsed().as_secs_f64();
@@ -111,6 +113,11 @@ fn encoded(recorder: &Recorder) -> Result<Vec<Histogram>, WorkloadError> {
         Ok(Histogram { name: (*name).to_owned(), v2 })
     };
     recorder.histograms.iter().map(encode).collect()
+}
+
+fn work_with_lead_in(work: f64) -> Evidence {
+    let (source, name) = ("slice".to_owned(), Evidence::WORK_WITH_LEAD_IN.to_owned());
+    Evidence { source, name, unit: "1".to_owned(), value: work }
 }
 
 /// What the whole process used between two readings, all threads together.

@@ -201,6 +201,11 @@ impl Evidence {
     pub const DISK_ASKED_READ: &str = "disk asked to read";
     /// The same of bytes that the disk itself should take.
     pub const DISK_ASKED_WRITE: &str = "disk asked to write";
+    /// Name of the row, from inside, with the work of the slice and of its lead-in: what the host counts around a slice
+    /// was used for both.
+    pub const WORK_WITH_LEAD_IN: &str = "work with lead-in";
+    /// Name of the row, from the host, with the CPU time of everything that the environment runs on the host.
+    pub const CPU: &str = "cpu";
     /// Name of the row, from the host, with the bytes that the disk delivered.
     pub const DISK_READ: &str = "disk read";
     /// The same of bytes that the disk took.

@@ -258,6 +258,8 @@ pub enum MetricKindRecord {
     Rate,
     /// Seconds per unit of work; lower is better.
     Time,
+    /// CPU seconds on the host per unit of work, its lead-in's work included; lower is better.
+    CpuTime,
     /// A percentile of a merged histogram, seconds; lower is better.
     Percentile {
         /// Name of the histogram.

@@ -302,6 +302,8 @@ pub enum MetricKind {
     Rate,
     /// Seconds per unit of work; lower is better.
     Time,
+    /// Seconds of CPU time per unit of work, of everything that the environment runs on the host: lower is better.
+    CpuTime,
     /// A percentile (0 to 1) of the launch's merged histogram of this name; seconds; lower is better.
     Percentile(&'static str, f64),
 }

@@ -215,6 +215,10 @@ mod tests {
             Vec::new()
         }
 
+        fn cpu_time(&self) -> Option<std::time::Duration> {
+            None
+        }
+
         fn park(&mut self) -> Result<(), Failure> {
             Ok(())
         }

@@ -30,6 +30,7 @@ mod trial;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use plimsoll_agent::wire::Wire;
 
@@ -130,6 +131,9 @@ pub trait Vessel: Send {
 
     /// Words that qualify every number of this environment.
     fn labels(&self) -> Vec<String>;
+
+    /// CPU time that everything which it runs on this host has used so far; `None` where the kernel does not say.
+    fn cpu_time(&self) -> Option<Duration>;
 
     /// Stops every process of the environment.
     ///

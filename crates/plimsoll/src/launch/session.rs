@@ -13,7 +13,7 @@ use super::{Diagnosis, Vessel};
 use crate::clock;
 use crate::evidence::{DiskMeter, StealMeter, StealReading};
 use crate::rounds::{Session, Slice};
-use crate::sample::{Cause, Failure};
+use crate::sample::{Cause, Evidence, Failure};
 
 /// From the request to the first answer of an agent; an emulated guest on a busy host needs most of it.
 const READY_WAIT: Duration = Duration::from_secs(120);
@@ -145,9 +145,11 @@ impl Session for LiveSession {
         if let Some(disk) = &mut self.disk {
             disk.start();
         }
+        let used = self.vessel.cpu_time();
         let started = clock::now();
         let reply = self.ask(&Request::Slice(order), SLICE_WAIT + lead_in + slice_min)?;
         let seconds_outside = started.elapsed().as_secs_f64();
+        let used = used.zip(self.vessel.cpu_time()).and_then(|(before, after)| cpu_between(before, after));
         let counted = self.meter.as_mut().and_then(StealMeter::end);
         let delivered = self.disk.as_mut().and_then(DiskMeter::end);
         let Reply::Slice(report) = reply else { return Err(unexpected("slice", &reply)) };
@@ -164,6 +166,7 @@ impl Session for LiveSession {
                 .unwrap_or_default()
                 .into_iter()
                 .chain(delivered.into_iter().flatten())
+                .chain(used)
                 .collect(),
         })
     }
@@ -205,6 +208,11 @@ impl Drop for LiveSession {
     fn drop(&mut self) {
         let _ = self.shut_down();
     }
+}
+
+fn cpu_between(before: Duration, after: Duration) -> Option<Evidence> {
+    let value = after.checked_sub(before)?.as_secs_f64();
+    Some(Evidence { source: "cgroup".to_owned(), name: Evidence::CPU.to_owned(), unit: "s".to_owned(), value })
 }
 
 /// The rule that spoils a slice: fixed in the plan before the run, the same for every environment.

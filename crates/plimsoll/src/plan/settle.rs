@@ -207,6 +207,7 @@ fn workload_record(Sized { about, points }: &Sized) -> WorkloadRecord {
         kind: match metric.kind {
             MetricKind::Rate => MetricKindRecord::Rate,
             MetricKind::Time => MetricKindRecord::Time,
+            MetricKind::CpuTime => MetricKindRecord::CpuTime,
             MetricKind::Percentile(histogram, p) => MetricKindRecord::Percentile { histogram: histogram.to_owned(), p },
         },
         headline: metric.headline,

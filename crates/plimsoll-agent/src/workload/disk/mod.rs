@@ -105,11 +105,15 @@ const READ_PERCENT: ParameterAbout =
 /// Parameters of one that does either: what its name says is no parameter.
 pub(super) const OF_ONE_DIRECTION: &[ParameterAbout] = OF_A_MIXTURE.split_at(OF_A_MIXTURE.len() - 1).0;
 
+/// What a unit of work costs the host, whoever does it.
+pub(super) const CPU: Metric = Metric { name: "cpu", unit: "s", kind: MetricKind::CpuTime, headline: false };
+
 /// Metrics of small requests.
 pub(super) const PER_REQUEST: &[Metric] = &[
     Metric { name: "iops", unit: "1/s", kind: MetricKind::Rate, headline: true },
     Metric { name: "latency.p50", unit: "s", kind: MetricKind::Percentile("latency", 0.50), headline: false },
     Metric { name: "latency.p99", unit: "s", kind: MetricKind::Percentile("latency", 0.99), headline: false },
+    CPU,
 ];
 
 /// Metrics of large ones.
@@ -117,6 +121,7 @@ pub(super) const PER_BYTE: &[Metric] = &[
     Metric { name: "throughput", unit: "B/s", kind: MetricKind::Rate, headline: true },
     Metric { name: "latency.p50", unit: "s", kind: MetricKind::Percentile("latency", 0.50), headline: false },
     Metric { name: "latency.p99", unit: "s", kind: MetricKind::Percentile("latency", 0.99), headline: false },
+    CPU,
 ];
 
 /// Points of small requests, as fio is mostly asked for.

@@ -56,6 +56,8 @@ pub(super) struct EngineFacts {
 pub(super) struct ContainerState {
     pub(super) status: String,
     pub(super) running: bool,
+    /// Of its first process, on the host.
+    pub(super) pid: Option<i32>,
     pub(super) out_of_memory: bool,
     pub(super) exit_code: i64,
     pub(super) error: String,
@@ -189,6 +191,7 @@ impl Client {
         Ok(ContainerState {
             status: state.status.map(|status| status.to_string()).unwrap_or_default(),
             running: state.running.unwrap_or(false),
+            pid: state.pid.and_then(|pid| i32::try_from(pid).ok()).filter(|pid| *pid > 0),
             out_of_memory: state.oom_killed.unwrap_or(false),
             exit_code: state.exit_code.unwrap_or(0),
             error: state.error.unwrap_or_default(),

@@ -1,5 +1,6 @@
 //! One container: launched, parked, diagnosed, removed.
 
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -14,6 +15,7 @@ use super::pump::Pump;
 use super::request::{self, Disk, DiskKind, Wishes};
 use super::shared::Daemon;
 use crate::launch::bundle::DATA_PATH;
+use crate::launch::cgroup::{cpu_folder_of_process, cpu_time_of};
 use crate::launch::journal::{Entry, Journal, Resource};
 use crate::launch::{Diagnosis, LaunchOrder, Place, Vessel};
 use crate::sample::{Cause, Failure};
@@ -33,6 +35,8 @@ pub(super) struct Container {
     asked: BTreeMap<String, String>,
     label: String,
     data_on_host: PathBuf,
+    /// Where the kernel counts its CPU time.
+    cpu_folder: OnceCell<Option<PathBuf>>,
     made: Made,
 }
 
@@ -69,6 +73,7 @@ impl Container {
             asked,
             label: wishes.network_label(),
             data_on_host,
+            cpu_folder: OnceCell::new(),
             made,
         })
     }
@@ -113,6 +118,13 @@ impl Vessel for Container {
 
     fn labels(&self) -> Vec<String> {
         [&self.label].into_iter().chain(&self.daemon.labels).cloned().collect()
+    }
+
+    fn cpu_time(&self) -> Option<Duration> {
+        // Asked for at the first slice: a question to the engine while it starts would be part of the start.
+        let folder =
+            self.cpu_folder.get_or_init(|| cpu_folder_of_process(self.daemon.client.state(&self.name).ok()?.pid?));
+        cpu_time_of(folder.as_ref()?)
     }
 
     fn park(&mut self) -> Result<(), Failure> {
