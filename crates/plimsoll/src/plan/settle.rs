@@ -12,7 +12,9 @@ use super::{Plan, PlanError};
 use crate::environment::Environment;
 use crate::launch::engines::qemu::disk::DATA_DISK_BYTES;
 use crate::rounds::{Design, WorkloadDesign};
-use crate::sample::{Arm, MetricKindRecord, MetricRecord, PlanRecord, PointRecord, UnusableRecord, WorkloadRecord};
+use crate::sample::{
+    Arm, MetricKindRecord, MetricRecord, PlaceRecord, PlanRecord, PointRecord, UnusableRecord, WorkloadRecord,
+};
 
 /// Untimed lead-in of every slice: rewarms caches after parking.
 const LEAD_IN: Duration = Duration::from_millis(20);
@@ -142,6 +144,7 @@ impl Plan {
     ) -> PlanRecord {
         PlanRecord {
             environments: environments.iter().map(|environment| environment.name().to_owned()).collect(),
+            places: environments.iter().map(places).collect(),
             unusable,
             workloads: sized.iter().map(workload_record).collect(),
             groups,
@@ -160,6 +163,11 @@ impl Plan {
             steal_share_max: STEAL_SHARE_MAX,
         }
     }
+}
+
+fn places(environment: &Environment) -> Vec<PlaceRecord> {
+    let numbers = environment.numbers().into_iter();
+    numbers.map(|(option, value, rest)| PlaceRecord { option: option.to_owned(), value, rest }).collect()
 }
 
 /// A workload with its points.
