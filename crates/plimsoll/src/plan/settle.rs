@@ -104,7 +104,7 @@ impl Plan {
         for workload in &self.workloads {
             let name = workload.about().name;
             let written = self.parameters.get(name).cloned().unwrap_or_default();
-            match sweep::points(*workload, room, &written, self.tested_only) {
+            match sweep::points(*workload, room, &written, self.points.tested_only(name)) {
                 Ok(points) => sized.push(Sized { about: workload.about(), points }),
                 Err(wrong) => {
                     errors
