@@ -10,6 +10,7 @@ pub mod bundle;
 mod cage;
 pub mod cgroup;
 mod clocks;
+pub mod device;
 pub mod enclosure;
 pub mod engines;
 mod expectation;

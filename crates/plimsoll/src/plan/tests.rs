@@ -226,9 +226,9 @@ fn what_is_named_without_a_preset_has_the_default_blocks_and_slices() {
 
 #[test]
 fn a_preset_of_a_later_version_is_no_typing_error() {
-    for name in ["network", "network", "apps", "vm", "paper"] {
+    for name in ["network", "apps", "vm", "paper"] {
         let wishes = Wishes { preset: Some(Said::new(name.to_owned(), "--preset")), ..Wishes::default() };
-        let expected = format!("--preset: preset `{name}` is not in this version; there is quick, standard");
+        let expected = format!("--preset: preset `{name}` is not in this version; there is quick, standard, storage");
         assert_eq!(check(wishes).unwrap_err(), [expected]);
     }
 }
