@@ -122,11 +122,30 @@ pub trait Workload: Sync {
         vec![Parameters::default()]
     }
 
+    /// How many slices of it a launch can have, where that has an end; the lead-in takes none of them.
+    fn slices_max(&self, _parameters: &Parameters) -> Option<SlicesMax> {
+        None
+    }
+
+    /// Most bytes of files that it keeps in the data directory, where that is many.
+    fn files_bytes(&self, _parameters: &Parameters) -> u64 {
+        0
+    }
+
     /// Checks parameters, makes the data and verifies it.
     ///
     /// # Errors
     /// [`WorkloadError`] when the scene cannot hold it.
     fn prepare(&self, parameters: &Parameters, scene: &Scene<'_>) -> Result<Box<dyn Prepared>, WorkloadError>;
+}
+
+/// Most slices of a workload in one launch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SlicesMax {
+    /// Slices, those of the warm-up among them.
+    pub slices: u64,
+    /// The parameter that sets them.
+    pub parameter: &'static str,
 }
 
 /// A workload that is ready to be measured.
