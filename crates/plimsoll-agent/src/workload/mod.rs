@@ -13,6 +13,7 @@ mod cpu_lu;
 mod cpu_lzma;
 mod disk;
 mod disk_fsync;
+mod disk_metadata;
 mod disk_mixed;
 mod disk_randread;
 mod disk_randwrite;
@@ -28,6 +29,7 @@ mod kernel_switch;
 mod kernel_syscall;
 mod kernel_thread;
 mod kernel_timer;
+mod listing;
 mod lu;
 mod made;
 mod mem_add;
@@ -76,6 +78,7 @@ pub const WORKLOADS: &[&dyn Workload] = &[
     &disk_randwrite::RAND_WRITE,
     &disk_mixed::MIXED,
     &disk_fsync::Fsync,
+    &disk_metadata::Metadata,
     &start_ready::Ready,
 ];
 
