@@ -13,6 +13,7 @@ mod cpu_lu;
 mod cpu_lzma;
 mod disk;
 mod disk_fsync;
+mod disk_layers;
 mod disk_metadata;
 mod disk_mixed;
 mod disk_randread;
@@ -29,6 +30,7 @@ mod kernel_switch;
 mod kernel_syscall;
 mod kernel_thread;
 mod kernel_timer;
+pub mod layer_tree;
 mod listing;
 mod lu;
 mod made;
@@ -79,6 +81,7 @@ pub const WORKLOADS: &[&dyn Workload] = &[
     &disk_mixed::MIXED,
     &disk_fsync::Fsync,
     &disk_metadata::Metadata,
+    &disk_layers::Layers,
     &start_ready::Ready,
 ];
 
