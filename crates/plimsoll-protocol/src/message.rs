@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! Hello -> Hello        Observe -> Observation      Nest -> Nested (from then on the agent only relays)
-//! Prepare -> Prepared   Slice -> Slice (any number) CleanUp -> CleanedUp
-//! ShutDown -> Bye       and Failed for any of them
+//! Prepare -> Prepared   Settle -> Settled           Slice -> Slice (any number of both)
+//! CleanUp -> CleanedUp  ShutDown -> Bye             and Failed for any of them
 //! ```
 
 use std::collections::BTreeMap;
@@ -30,6 +30,9 @@ pub enum Request {
     },
     /// Get a workload ready; it replaces whichever was ready before.
     Prepare(WorkloadOrder),
+    /// Bring everything that waits to be written to the filesystem of the prepared workload's files down to it, where it
+    /// keeps files. Asked before every slice, and apart from it: what is written then is no part of what the slice did.
+    Settle,
     /// Measure one slice of the prepared workload.
     Slice(SliceOrder),
     /// Remove what the prepared workload left behind.
@@ -73,6 +76,17 @@ pub struct NestOrder {
     pub cpus: Vec<u32>,
     /// Memory limit of the environment, bytes.
     pub memory_bytes: u64,
+    /// Files that lie in the layers of a root, if any do.
+    pub tree: Option<TreeOrder>,
+}
+
+/// Files that a workload finds in the layers of a root: what they are follows from its points and the seed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TreeOrder {
+    /// Every point of the workload, with all parameters.
+    pub points: Vec<Parameters>,
+    /// Seed of their contents.
+    pub seed: u64,
 }
 
 /// What an agent answers.
@@ -84,6 +98,8 @@ pub enum Reply {
     Observation(Box<Observation>),
     /// To [`Request::Prepare`]: data is made and verified.
     Prepared,
+    /// To [`Request::Settle`]: nothing waits to be written any more, or there are no files.
+    Settled,
     /// To [`Request::Slice`].
     Slice(SliceReport),
     /// To [`Request::CleanUp`].
@@ -297,7 +313,7 @@ impl Reply {
             Self::Nested { facts, .. } => bounded(facts.len(), FACTS_MAX, "facts"),
             Self::Failed { message, .. } => bounded(message.len(), TEXT_BYTES_MAX, "message bytes"),
             Self::Hello(hello) => bounded(hello.program.len(), TEXT_BYTES_MAX, "program bytes"),
-            Self::Prepared | Self::CleanedUp | Self::Bye => Ok(()),
+            Self::Prepared | Self::Settled | Self::CleanedUp | Self::Bye => Ok(()),
         }
     }
 }

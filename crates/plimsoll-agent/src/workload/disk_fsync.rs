@@ -62,6 +62,10 @@ impl Workload for Fsync {
         Ok(parameters)
     }
 
+    fn files_bytes(&self, parameters: &Parameters) -> u64 {
+        ABOUT.number(parameters, "file_bytes").unwrap_or(0)
+    }
+
     fn prepare(&self, parameters: &Parameters, scene: &Scene<'_>) -> Result<Box<dyn Prepared>, WorkloadError> {
         ABOUT.accept(parameters)?;
         let (file_bytes, per_unit) = (ABOUT.number(parameters, "file_bytes")?, ABOUT.number(parameters, "commits")?);

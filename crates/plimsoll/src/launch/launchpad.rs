@@ -5,7 +5,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use plimsoll_protocol::NestOrder;
+use plimsoll_agent::workload::layer_tree::Tree;
+use plimsoll_protocol::{NestOrder, TreeOrder};
 
 use super::expectation::{self, Asked};
 use super::session::LiveSession;
@@ -100,10 +101,11 @@ impl Launcher for Launchpad {
         let layer = berth.layer.as_mut().map_err(|failure| failure.clone())?;
         let requested = clock::now();
         let vessel = layer.launch(&order)?;
+        let tree = self.place.tree.as_ref().map(Tree::order);
         let mut session = LiveSession::new(vessel, &self.limits.cpus, &self.place.data, self.steal_share_max);
         let mut greet = || -> Result<(f64, Profile), Failure> {
             session.hello()?;
-            let inner = nest(&mut session, &environment, &order)?;
+            let inner = nest(&mut session, &environment, &order, tree.clone())?;
             let ready_seconds = requested.elapsed().as_secs_f64();
             Ok((ready_seconds, self.profile(&environment, &mut session, inner)?))
         };
@@ -144,10 +146,15 @@ struct Inner {
     labels: Vec<String>,
 }
 
-fn nest(session: &mut LiveSession, environment: &Environment, order: &LaunchOrder) -> Result<Inner, Failure> {
+fn nest(
+    session: &mut LiveSession,
+    environment: &Environment,
+    order: &LaunchOrder,
+    tree: Option<TreeOrder>,
+) -> Result<Inner, Failure> {
     let Some(stack) = environment.inner() else { return Ok(Inner::default()) };
     let cpus = (0..).take(order.limits.cpus.len()).collect();
-    let nest = NestOrder { stack, launch: order.name.clone(), cpus, memory_bytes: order.limits.memory_bytes };
+    let nest = NestOrder { stack, launch: order.name.clone(), cpus, memory_bytes: order.limits.memory_bytes, tree };
     let mut inner = Inner::default();
     for (name, value) in session.nest(nest)? {
         if let Some(name) = name.strip_prefix("asked.") {
@@ -251,7 +258,8 @@ mod tests {
         let journal = Journal::start(folder.path(), &run).unwrap();
         let (scratch, data) = (folder.path().to_owned(), folder.path().to_owned());
         let bundle = Bundle::default();
-        let place = Arc::new(Place { run, scratch, data, journal, bundle, root: false, interrupted: || false });
+        let place =
+            Arc::new(Place { run, scratch, data, journal, bundle, tree: None, root: false, interrupted: || false });
         let berth = Berth { environment: Environment::native(), layer: Ok(Box::new(Wreck)) };
         let limits = Limits { cpus: vec![0], memory_bytes: 1 << 30 };
         let berths = vec![berth];

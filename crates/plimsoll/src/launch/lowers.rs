@@ -1,21 +1,36 @@
 //! The lower layers of containers' roots, shared by all containers of a run: as an image has them, without an image.
 //!
-//! The lowest holds the agent's bundle. Each one above changes something of its own, as layers of images do.
+//! The lowest holds the agent's bundle, and the files of a workload that looks for them there. Each one above changes
+//! something of its own, as layers of images do.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use plimsoll_agent::workload::layer_tree::Entry;
 
 use super::Place;
-use super::bundle::{Bundle, Content, Item};
+use super::bundle::{Bundle, Content, DATA_PATH, Item};
 use crate::sample::Failure;
 
 /// What lies in a layer, 0 being the lowest.
 pub(super) fn bundle(place: &Place, number: u32) -> Bundle {
     let mut bundle = if number == 0 { place.bundle.clone() } else { Bundle::default() };
     if number > 0 {
-        let path = format!("/etc/plimsoll-layer-{number}");
-        bundle.add(Item { path, mode: 0o644, content: Content::Bytes(Vec::new()) });
+        bundle.add(bytes(format!("/etc/plimsoll-layer-{number}"), Vec::new()));
+    }
+    // What lies in a layer is the same however many there are.
+    let entries = place.tree.iter().flat_map(|tree| tree.entries(number, number + 1));
+    for entry in entries {
+        let inside = |path: &Path| format!("{DATA_PATH}/{}", path.display());
+        bundle.add(match entry {
+            Entry::Directory(path) => Item { path: inside(&path), mode: 0o755, content: Content::Directory },
+            Entry::File { path, bytes: content } => bytes(inside(&path), content),
+        });
     }
     bundle
+}
+
+fn bytes(path: String, bytes: Vec<u8>) -> Item {
+    Item { path, mode: 0o644, content: Content::Bytes(bytes) }
 }
 
 /// The folder of the layers in a place: directories `0` and so on.

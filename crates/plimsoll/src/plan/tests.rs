@@ -283,3 +283,20 @@ fn what_does_not_fit_the_disk_at_once_is_split_into_groups() {
     assert!(settled_on(&tiny, None, &machines).unwrap_err()[0].starts_with("--data: two natives and one environment"));
     assert!(settled_on(&tiny, None, &["sandbox"]).is_ok());
 }
+
+fn settled_layers(text: &str) -> Result<Settled, Vec<String>> {
+    let wishes = Wishes { workloads: said(&["disk.layers"]), ..file::read("p", text).unwrap() };
+    let settled = check(wishes).unwrap().settle(&host(), Vec::new(), 1);
+    settled.map_err(|errors| errors.iter().map(ToString::to_string).collect())
+}
+
+#[test]
+fn a_plan_that_may_want_more_slices_than_there_is_data_for_is_refused_with_what_to_set() {
+    assert!(settled_layers("slices = 3\n").is_ok());
+    let expected = "workload disk.layers: 4 slices may take 8 turns in a launch, with those for slices that the host disturbs, \
+                    and there is data for 6: set `rounds` to 8 in the plan, or fewer slices";
+    assert_eq!(settled_layers("slices = 4\n").unwrap_err(), [expected]);
+    assert!(settled_layers("slices = 4\n[parameters.\"disk.layers\"]\nrounds = 8\n").is_ok());
+    let repeated = "slices = 50\n[parameters.\"disk.layers\"]\noperation = [\"again\", \"missing\"]\n";
+    assert!(settled_layers(repeated).is_ok(), "what can be repeated has no end");
+}

@@ -262,6 +262,10 @@ impl Workload for Io {
         Ok(parameters)
     }
 
+    fn files_bytes(&self, parameters: &Parameters) -> u64 {
+        self.about.number(parameters, "file_bytes").unwrap_or(0)
+    }
+
     fn points(&self, _room: &Room) -> Vec<Parameters> {
         let point = |depth: u64, jobs: u64, engine: &str| {
             Parameters::default().with("depth", depth).with("jobs", jobs).with("engine", engine)
