@@ -217,6 +217,8 @@ impl Evidence {
     pub const DISK_ASKED_READ: &str = "disk asked to read";
     /// The same of bytes that the disk itself should take.
     pub const DISK_ASKED_WRITE: &str = "disk asked to write";
+    /// The same of bytes that must be on the disk when a call returns: those of commits.
+    pub const DISK_ASKED_KEEP: &str = "disk asked to keep";
     /// Name of the row, from inside, with the work of the slice and of its lead-in: what the host counts around a slice
     /// was used for both.
     pub const WORK_WITH_LEAD_IN: &str = "work with lead-in";

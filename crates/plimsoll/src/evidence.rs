@@ -33,6 +33,8 @@ pub struct StealMeter {
 pub struct StealReading {
     /// Stolen time as a share of the CPUs' time, 0 to 1.
     pub stolen_share: f64,
+    /// The same in ticks of the kernel's counters: a single one may have begun long before.
+    pub stolen_ticks: u64,
     /// Seconds stolen and seconds in soft interrupts, summed over the CPUs.
     pub evidence: Vec<Evidence>,
 }
@@ -149,11 +151,12 @@ fn tick_seconds() -> f64 {
 }
 
 fn reading(before: CpuTicks, after: CpuTicks, elapsed: Duration, cpus: usize, tick_seconds: f64) -> StealReading {
-    let steal = after.steal.saturating_sub(before.steal) as f64 * tick_seconds;
+    let stolen_ticks = after.steal.saturating_sub(before.steal);
+    let steal = stolen_ticks as f64 * tick_seconds;
     let softirq = after.softirq.saturating_sub(before.softirq) as f64 * tick_seconds;
     let capacity = elapsed.as_secs_f64() * cpus as f64;
     let stolen_share = if capacity > 0.0 { (steal / capacity).min(1.0) } else { 0.0 };
-    StealReading { stolen_share, evidence: vec![seconds("steal", steal), seconds("softirq", softirq)] }
+    StealReading { stolen_share, stolen_ticks, evidence: vec![seconds("steal", steal), seconds("softirq", softirq)] }
 }
 
 fn seconds(name: &str, value: f64) -> Evidence {

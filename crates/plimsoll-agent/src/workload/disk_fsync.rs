@@ -125,7 +125,7 @@ impl Prepared for Commits {
             recorder.record("latency", after - before);
             before = after;
         }
-        recorder.add(Evidence::DISK_ASKED_WRITE, "B", (self.per_unit * PAGE_BYTES as u64) as f64);
+        recorder.add(Evidence::DISK_ASKED_KEEP, "B", (self.per_unit * PAGE_BYTES as u64) as f64);
         Ok(self.per_unit as f64)
     }
 

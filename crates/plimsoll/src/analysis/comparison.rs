@@ -57,7 +57,11 @@ fn drafts<'a>(
                 side,
                 environment: environment.name.clone(),
                 baseline: environments[0].name.clone(),
-                qualities: qualities(environments, *position).and_disk(disk::of(table.cell, *position)),
+                qualities: qualities(environments, *position).and_disk(disk::of(
+                    table.cell,
+                    *position,
+                    &environment.labels,
+                )),
                 estimate: Estimate::of(&effect.differences()),
                 effect,
                 evidence: evidence.get(position).cloned().unwrap_or_default(),

@@ -10,15 +10,24 @@ const SHARE_MIN: f64 = 0.5;
 /// Labels of a cell that compares a cache with a disk.
 pub(super) const SERVED_BY_A_CACHE: &str = "spoiled: served from the host's cache, not from the disk";
 pub(super) const KEPT_IN_A_CACHE: &str = "spoiled: kept in the host's cache, not written to the disk";
+pub(super) const VOLATILE: &str = "spoiled: volatile, what was committed was not on the disk";
+/// The label of an environment whose data lie in memory and are meant to: it has no disk to reach.
+const MEMORY: &str = "memory";
 
 /// The label, if less than half of what native or this environment asked of the disk went to it or came from it. `None`
 /// also where the workload may be cached, or where nobody counted.
-pub(super) fn of(cell: &Cell<'_>, environment: u32) -> Option<&'static str> {
+pub(super) fn of(cell: &Cell<'_>, environment: u32, labels: &[String]) -> Option<&'static str> {
+    if labels.iter().any(|label| label == MEMORY) {
+        return None;
+    }
     let missed = |asked, done| {
         [environment, 0].iter().any(|arm| share(cell, *arm, asked, done).is_some_and(|share| share < SHARE_MIN))
     };
     if missed(Evidence::DISK_ASKED_READ, Evidence::DISK_READ) {
         return Some(SERVED_BY_A_CACHE);
+    }
+    if missed(Evidence::DISK_ASKED_KEEP, Evidence::DISK_WRITTEN) {
+        return Some(VOLATILE);
     }
     missed(Evidence::DISK_ASKED_WRITE, Evidence::DISK_WRITTEN).then_some(KEPT_IN_A_CACHE)
 }
@@ -42,7 +51,7 @@ fn share(cell: &Cell<'_>, environment: u32, asked: &str, done: &str) -> Option<f
 
 #[cfg(test)]
 mod tests {
-    use super::{KEPT_IN_A_CACHE, SERVED_BY_A_CACHE};
+    use super::{KEPT_IN_A_CACHE, MEMORY, SERVED_BY_A_CACHE, VOLATILE};
     use crate::analysis::analyse;
     use crate::analysis::findings::Verdict;
     use crate::analysis::simulated::{Simulated, evidence};
@@ -58,6 +67,11 @@ mod tests {
 
     fn written(bytes: f64, share: f64) -> [Evidence; 2] {
         let asked = evidence("workload", Evidence::DISK_ASKED_WRITE, bytes);
+        [asked, evidence("disk", Evidence::DISK_WRITTEN, bytes * share)]
+    }
+
+    fn committed(bytes: f64, share: f64) -> [Evidence; 2] {
+        let asked = evidence("workload", Evidence::DISK_ASKED_KEEP, bytes);
         [asked, evidence("disk", Evidence::DISK_WRITTEN, bytes * share)]
     }
 
@@ -80,12 +94,32 @@ mod tests {
 
     #[test]
     fn a_cache_that_stands_in_for_a_disk_is_no_gain() {
-        for (rows, label) in [(read as Rows, SERVED_BY_A_CACHE), (written, KEPT_IN_A_CACHE)] {
+        let kinds = [(read as Rows, SERVED_BY_A_CACHE), (written, KEPT_IN_A_CACHE), (committed, VOLATILE)];
+        for (rows, label) in kinds {
             let spoiled = (Verdict::Unresolved, Some(label.to_owned()));
             assert_eq!(verdict(&record(rows, 0.02, 1.1)), spoiled);
             assert_eq!(verdict(&record(rows, 1.1, 0.02)), spoiled, "neither is one in native's place");
             assert_eq!(verdict(&record(rows, 1.1, 1.1)), (Verdict::Gain, None));
         }
+    }
+
+    #[test]
+    fn data_that_are_meant_to_lie_in_memory_reach_no_disk() {
+        let mut record = record(read, 0.0, 1.1);
+        for launch in record.launches.iter_mut().filter(|launch| launch.arm.environment == 1) {
+            launch.profile.labels.push(MEMORY.to_owned());
+        }
+        assert_eq!(verdict(&record), (Verdict::Gain, None));
+    }
+
+    #[test]
+    fn the_work_of_the_lead_in_was_asked_for_too() {
+        let mut record = record(read, 0.9, 1.1);
+        for bundle in &mut record.slices {
+            let twice = 2.0 * bundle.slice.work;
+            bundle.evidence_inside.push(evidence("slice", Evidence::WORK_WITH_LEAD_IN, twice));
+        }
+        assert_eq!(verdict(&record).1.as_deref(), Some(SERVED_BY_A_CACHE), "less than half of what both asked for");
     }
 
     #[test]
