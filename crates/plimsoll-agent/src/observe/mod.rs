@@ -86,6 +86,7 @@ impl Files {
             root_filesystem: mounts::covering(&mounts, Path::new("/"))
                 .map(|mount| mount.filesystem.clone())
                 .unwrap_or_default(),
+            data_options: data.all_options(),
             data_filesystem: data.filesystem,
             data_mount: data.point.to_string_lossy().into_owned(),
             data_source: data.source,

@@ -1,5 +1,6 @@
 //! /proc/self/mountinfo: which mount is under a path.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// One mount.
@@ -13,8 +14,20 @@ pub(super) struct Mount {
     pub(super) filesystem: String,
     /// Device or name.
     pub(super) source: String,
+    /// Options of the mount, such as `rw,noatime`.
+    pub(super) flags: String,
     /// Options of the filesystem; on cgroup v1 they name the controllers.
     pub(super) options: String,
+}
+
+impl Mount {
+    /// Options of the mount, then those that only the filesystem has.
+    pub(super) fn all_options(&self) -> String {
+        let mut options: Vec<&str> = self.flags.split(',').chain(self.options.split(',')).collect();
+        let mut seen = BTreeSet::new();
+        options.retain(|option| !option.is_empty() && seen.insert(*option));
+        options.join(",")
+    }
 }
 
 /// Mounts in the order of the file: a later one covers an earlier one at the same point.
@@ -30,6 +43,7 @@ fn line(line: &str) -> Option<Mount> {
     Some(Mount {
         root: place.next()?.into(),
         point: place.next()?.into(),
+        flags: place.next()?,
         filesystem: device.next()?,
         source: device.next()?,
         options: device.next().unwrap_or_default(),
@@ -80,6 +94,14 @@ short line
         assert_eq!(point("/"), "/ overlay overlay");
         assert_eq!(point("/usr/bin"), "/ overlay overlay");
         assert_eq!(point("/data/in memory/x"), "/data/in memory tmpfs tmpfs");
+    }
+
+    #[test]
+    fn options_of_mount_and_filesystem_are_each_said_once() {
+        let mounts = parse(CONTAINER);
+        let options = |path: &str| covering(&mounts, Path::new(path)).unwrap().all_options();
+        assert_eq!(options("/volumes"), "rw,relatime,lowerdir=/l/A:/l/B,upperdir=/u");
+        assert_eq!(options("/proc"), "rw,nosuid");
     }
 
     #[test]

@@ -37,6 +37,7 @@ fn every_field_is_read_from_its_file() {
     assert_eq!((seen.memory_total_bytes, seen.cpus_online), (2 << 20, 2));
     assert_eq!((seen.root_filesystem.as_str(), seen.clock_source.as_str()), ("overlay", "tsc"));
     assert_eq!([seen.data_filesystem, seen.data_mount, seen.data_source], ["ext4", "/data", "/dev/sda1"]);
+    assert_eq!(seen.data_options, "rw");
     assert_eq!(seen.interfaces, ["eth0"]);
     assert_eq!(seen.facts["mitigation.meltdown"], "Mitigation: PTI");
     assert_eq!(seen.facts["memory.thp"], "madvise");
