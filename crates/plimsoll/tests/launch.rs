@@ -40,8 +40,12 @@ impl Stage {
     }
 
     fn open_in(folder: &Path) -> Self {
+        Self::with_data_in(folder, folder)
+    }
+
+    fn with_data_in(folder: &Path, data: &Path) -> Self {
         let run = format!("plimsoll-t{}-{}x", std::process::id(), STAGES.fetch_add(1, Ordering::Relaxed));
-        let folders = Folders { journals: folder.join("journals"), scratch_in: folder.into(), data_in: folder.into() };
+        let folders = Folders { journals: folder.join("journals"), scratch_in: folder.into(), data_in: data.into() };
         let executable = Path::new(env!("CARGO_BIN_EXE_plimsoll"));
         let place = Arc::new(Place::open(&run, &folders, executable, || false).unwrap());
         Self { place, folder: None, run, launches: 0 }
@@ -195,6 +199,20 @@ fn a_sandbox_with_other_options_lives_and_leaves_nothing() {
     for name in ["sandbox:net=host,disk=volume", "sandbox:disk=tmpfs,seccomp=off"] {
         lives_and_leaves_nothing(name);
     }
+}
+
+#[test]
+fn data_in_memory_is_a_label_natively_too() {
+    let (folder, memory) = (tempfile::tempdir().unwrap(), tempfile::tempdir_in("/dev/shm").unwrap());
+    let mut stage = Stage::with_data_in(folder.path(), memory.path());
+    for name in ["native", "sandbox:disk=volume", "sandbox"] {
+        let mut layer = stage.layer(name);
+        let mut vessel = stage.launch(&mut *layer).unwrap();
+        assert!(vessel.labels().contains(&"memory".to_owned()), "{name}: {:?}", vessel.labels());
+        vessel.tear_down().unwrap();
+        layer.close().unwrap();
+    }
+    stage.place.close().unwrap();
 }
 
 #[test]
