@@ -11,13 +11,35 @@ static BOX: EngineAbout = EngineAbout {
     virtual_machine: false,
     nests_in_guest: true,
     options: &[OptionAbout { key: "net", values: Values::OneOf(&["none", "host"]), default: "none", meaning: "" }],
+    rules: &[],
 };
-static OTHER: EngineAbout =
-    EngineAbout { name: "docker", summary: "", needs: "", virtual_machine: false, nests_in_guest: false, options: &[] };
-static GVISOR: EngineAbout =
-    EngineAbout { name: "gvisor", summary: "", needs: "", virtual_machine: false, nests_in_guest: false, options: &[] };
-static VM: EngineAbout =
-    EngineAbout { name: "qemu", summary: "", needs: "", virtual_machine: true, nests_in_guest: false, options: &[] };
+static OTHER: EngineAbout = EngineAbout {
+    name: "docker",
+    summary: "",
+    needs: "",
+    virtual_machine: false,
+    nests_in_guest: false,
+    options: &[],
+    rules: &[],
+};
+static GVISOR: EngineAbout = EngineAbout {
+    name: "gvisor",
+    summary: "",
+    needs: "",
+    virtual_machine: false,
+    nests_in_guest: false,
+    options: &[],
+    rules: &[],
+};
+static VM: EngineAbout = EngineAbout {
+    name: "qemu",
+    summary: "",
+    needs: "",
+    virtual_machine: true,
+    nests_in_guest: false,
+    options: &[],
+    rules: &[],
+};
 
 fn check(wishes: Wishes) -> Result<Plan, Vec<String>> {
     Plan::check(wishes, &[&BOX, &OTHER, &GVISOR, &VM])

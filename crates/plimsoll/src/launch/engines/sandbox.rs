@@ -19,6 +19,7 @@ static ABOUT: EngineAbout = EngineAbout {
     virtual_machine: false,
     nests_in_guest: true,
     options: &[NET, DISK, SECCOMP],
+    rules: &[],
 };
 
 impl Engine for SandboxEngine {

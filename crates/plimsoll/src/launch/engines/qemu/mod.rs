@@ -82,6 +82,7 @@ static ABOUT: EngineAbout = EngineAbout {
             meaning: "the guest's network; there is none in this version",
         },
     ],
+    rules: &[],
 };
 
 /// The engine.
