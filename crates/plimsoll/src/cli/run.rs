@@ -291,7 +291,7 @@ fn measure(settled: &Settled, examined: &Examined, output: &Output, data: &Path,
         plimsoll: env!("CARGO_PKG_VERSION").to_owned(),
         stopped_because: None,
     };
-    let place = Arc::new(open_place(&output.id, data)?);
+    let place = Arc::new(Place { data_disk_bytes: settled.data_disk_bytes, ..open_place(&output.id, data)? });
     let created = Store::create(&output.run_file, &info, &settled.record, &probe::describe_host());
     let (walked, cleaned) = match created {
         Ok(mut store) => {

@@ -228,7 +228,9 @@ mod tests {
         let journal = Journal::start(folder.path(), &run).unwrap();
         let (scratch, data) = (folder.path().to_owned(), folder.path().to_owned());
         let bundle = Bundle::default();
-        let place = Arc::new(Place { run, scratch, data, journal, bundle, root: false, interrupted: || false });
+        let place =
+            Place { run, scratch, data, journal, bundle, root: false, data_disk_bytes: 0, interrupted: || false };
+        let place = Arc::new(place);
         let berth = Berth { environment: Environment::native(), layer: Ok(Box::new(Wreck)) };
         let limits = Limits { cpus: vec![0], memory_bytes: 1 << 30 };
         let berths = vec![berth];

@@ -8,6 +8,8 @@ use super::bundle::{AGENT_PATH, Bundle};
 use super::journal::Journal;
 use crate::sample::Failure;
 
+/// Smallest size of a guest's data disk, bytes. Its file is sparse: what is not written takes no room.
+pub const DATA_DISK_BYTES_MIN: u64 = 1 << 30;
 /// Others may pass through to what is opened to them, such as a container's root, and may not look around.
 const FOLDER_MODE: u32 = 0o711;
 
@@ -26,6 +28,8 @@ pub struct Place {
     pub bundle: Bundle,
     /// Whether we are root (in a guest: always).
     pub root: bool,
+    /// Size of every guest's data disk, bytes: a plan makes it larger for larger files.
+    pub data_disk_bytes: u64,
     /// Asked by everything that waits.
     pub interrupted: fn() -> bool,
 }
@@ -55,6 +59,7 @@ impl Place {
             journal: Journal::start(&folders.journals, run)?,
             bundle: Bundle::default(),
             root: nix::unistd::geteuid().is_root(),
+            data_disk_bytes: DATA_DISK_BYTES_MIN,
             interrupted,
         };
         match place.fill(executable) {

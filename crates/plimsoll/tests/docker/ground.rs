@@ -65,6 +65,7 @@ impl Ground {
             journal: Journal::start(folder.path(), &run).unwrap(),
             bundle: Bundle::of_agent(Path::new(PLIMSOLL)).unwrap(),
             root: nix::unistd::geteuid().is_root(),
+            data_disk_bytes: 0,
             interrupted: || false,
         };
         Some(Self { place: Arc::new(place), folder, _host: host })

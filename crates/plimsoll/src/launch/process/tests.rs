@@ -12,6 +12,7 @@ fn in_place(test: impl FnOnce(&Place)) {
         data: folder.path().to_owned(),
         bundle: Bundle::default(),
         root: false,
+        data_disk_bytes: 0,
         interrupted: || false,
     };
     test(&place);

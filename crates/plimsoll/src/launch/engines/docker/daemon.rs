@@ -303,6 +303,7 @@ fn temporary_place() -> Result<Place, Failure> {
         journal,
         bundle: Bundle::default(),
         root: true,
+        data_disk_bytes: 0,
         interrupted: crate::interrupt::requested,
     })
 }
