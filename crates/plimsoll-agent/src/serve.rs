@@ -1,7 +1,7 @@
 //! One reply for every request, until the stream ends, the host says goodbye, or an agent further in takes over.
 //!
 //! ```text
-//! asking --Prepare--> ready --Slice*--> ready --CleanUp--> asking
+//! asking --Prepare--> ready --(Settle, Slice)*--> ready --CleanUp--> asking
 //!   |  \--ShutDown or end of stream--> ended
 //!   `--Nest--> relaying --either side closes--> torn down, ended
 //! ```
@@ -11,13 +11,14 @@
 
 use std::any::Any;
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use plimsoll_protocol::{
-    Cause, FrameError, Hello, NestOrder, Reply, Request, SliceOrder, WorkloadOrder, read_frame, write_frame,
-};
+use nix::unistd::syncfs;
+use plimsoll_protocol::{Cause, FrameError, Hello, NestOrder, Reply, Request, WorkloadOrder, read_frame, write_frame};
 
 use crate::observe::observe;
 use crate::relay::relay;
@@ -115,6 +116,8 @@ struct Server<'a> {
 struct Ready {
     prepared: Box<dyn Prepared>,
     recorder: Recorder,
+    /// Where it keeps files, if it does.
+    data_dir: Option<PathBuf>,
 }
 
 /// What becomes a `Failed` reply.
@@ -159,7 +162,11 @@ impl Server<'_> {
                 caught("observing", || Ok(Reply::Observation(Box::new(observe(Path::new(data_dir))))))
             }
             Request::Prepare(order) => self.prepare(order).map(|()| Reply::Prepared),
-            Request::Slice(order) => self.slice(order),
+            Request::Settle => self.measure("settling", settle).map(|()| Reply::Settled),
+            Request::Slice(order) => {
+                let slice = |ready: &mut Ready| run_slice(ready.prepared.as_mut(), &mut ready.recorder, order);
+                self.measure("measuring", slice).map(Reply::Slice)
+            }
             Request::CleanUp => self.clean_up().map(|()| Reply::CleanedUp),
             Request::Nest(_) | Request::ShutDown => unreachable!("`run` keeps these to itself"),
         }
@@ -174,21 +181,28 @@ impl Server<'_> {
         })?;
         let scene = Scene { data_dir: Path::new(&order.data_dir), seed: order.seed };
         let prepared = caught("preparing", || Ok(workload.prepare(&order.parameters, &scene)?))?;
-        self.ready = Some(Ready { prepared, recorder: Recorder::new(workload.about()) });
+        let about = workload.about();
+        let data_dir = about.uses_disk.then(|| scene.data_dir.to_owned());
+        self.ready = Some(Ready { prepared, recorder: Recorder::new(about), data_dir });
         Ok(())
     }
 
-    fn slice(&mut self, order: &SliceOrder) -> Result<Reply, Failure> {
-        let Some(Ready { prepared, recorder }) = &mut self.ready else {
+    /// Does something with the workload that is ready.
+    fn measure<T>(
+        &mut self,
+        doing: &str,
+        act: impl FnOnce(&mut Ready) -> Result<T, WorkloadError>,
+    ) -> Result<T, Failure> {
+        let Some(ready) = &mut self.ready else {
             let message = "a slice was asked for and no workload is prepared".to_owned();
             return Err(Failure { cause: Cause::Workload, message });
         };
-        let report = caught("measuring", || Ok(run_slice(prepared.as_mut(), recorder, order)?));
-        if report.is_err() {
+        let acted = caught(doing, || Ok(act(ready)?));
+        if acted.is_err() {
             // Its state means nothing any more; the failure is the news, whatever cleaning up says.
             let _ = self.clean_up();
         }
-        report.map(Reply::Slice)
+        acted
     }
 
     fn clean_up(&mut self) -> Result<(), Failure> {
@@ -201,6 +215,16 @@ impl Server<'_> {
         self.clean_up()?;
         caught("nesting", || self.nest.nest(order).map_err(|message| Failure { cause: Cause::Launch, message }))
     }
+}
+
+/// Writes back what others, or the workload itself, left in memory: the slice would have to share the disk with it.
+fn settle(ready: &mut Ready) -> Result<(), WorkloadError> {
+    let Some(data_dir) = &ready.data_dir else { return Ok(()) };
+    let settled = File::open(data_dir).and_then(|folder| syncfs(folder).map_err(io::Error::from));
+    settled.map_err(|source| WorkloadError::System {
+        what: format!("writing back the filesystem of {}", data_dir.display()),
+        source,
+    })
 }
 
 /// From here on this agent only relays; afterwards it removes what it had started.

@@ -3,6 +3,7 @@
 //! ```text
 //! lead-in units | getrusage | clock | units ... | clock | getrusage | verify
 //! ```
+//! A workload whose pace is an amount has one unit there, and perhaps no lead-in.
 //!
 //! It knows no workload and computes no statistic: work, seconds and raw histograms go to the host.
 
@@ -13,15 +14,17 @@ use nix::sys::resource::{Usage, UsageWho, getrusage};
 use nix::sys::time::{TimeVal, TimeValLike};
 use plimsoll_protocol::{Evidence, Histogram, SliceOrder, SliceReport};
 
-use crate::workload::{Prepared, Recorder, WorkloadError};
+use crate::workload::{Pace, Prepared, Recorder, WorkloadError};
 
 /// The longest lead-in and the longest slice that anyone may ask for.
 pub const SLICE_NS_MAX: u64 = 600_000_000_000;
 
-/// Runs one slice of a prepared workload: at least one whole unit and at least the asked time.
+/// Runs one slice of a prepared workload: at least one whole unit and at least the asked time, or one unit if its pace is
+/// an amount.
 ///
 /// # Errors
-/// [`WorkloadError`] when a unit fails, does no work, or turns out wrong; or when more than [`SLICE_NS_MAX`] is asked.
+/// [`WorkloadError`] when a unit fails, does no work, or turns out wrong; when it is too short for the clock; or when more
+/// than [`SLICE_NS_MAX`] is asked.
 pub fn run_slice(
     prepared: &mut dyn Prepared,
     recorder: &mut Recorder,
@@ -31,12 +34,14 @@ pub fn run_slice(
     if order.lead_in_ns.max(order.slice_ns_min) > SLICE_NS_MAX {
         return Err(WorkloadError::Wrong(format!("a slice is at most {} s long", SLICE_NS_MAX / 1_000_000_000)));
     }
-    if order.lead_in_ns > 0 {
-        units_for(prepared, recorder, Duration::from_nanos(order.lead_in_ns))?;
-    }
+    let (lead_in, slice) = lengths(prepared.pace(), order);
+    let led_in = match lead_in {
+        Some(lead_in) => run(prepared, recorder, lead_in)?.work,
+        None => 0.0,
+    };
     recorder.reset();
     let before = getrusage(UsageWho::RUSAGE_SELF).ok();
-    let timed = units_for(prepared, recorder, Duration::from_nanos(order.slice_ns_min))?;
+    let timed = run(prepared, recorder, slice)?;
     let after = getrusage(UsageWho::RUSAGE_SELF).ok();
     prepared.verify()?;
     if !(timed.work.is_finite() && timed.work > 0.0) {
@@ -44,10 +49,27 @@ pub fn run_slice(
     }
     let mut evidence = recorder.evidence.clone();
     evidence.extend(before.zip(after).into_iter().flat_map(|(before, after)| usage_between(&before, &after)));
+    evidence.push(work_with_lead_in(timed.work + led_in));
     let seconds = timed.elapsed.as_secs_f64();
     let histograms = encoded(recorder)?;
     let handled_seconds = handling.elapsed().as_secs_f64();
     Ok(SliceReport { work: timed.work, seconds, handled_seconds, units: timed.units, histograms, evidence })
+}
+
+/// When enough units have been run.
+#[derive(Debug, Clone, Copy)]
+enum Length {
+    /// After this time.
+    Time(Duration),
+    /// After one.
+    OneUnit,
+}
+
+/// How long the lead-in is, if there is one, and the slice.
+fn lengths(pace: Pace, order: &SliceOrder) -> (Option<Length>, Length) {
+    let [lead_in, slice] = [order.lead_in_ns, order.slice_ns_min].map(|ns| Length::Time(Duration::from_nanos(ns)));
+    let wants_lead_in = order.lead_in_ns > 0 && pace != Pace::Amount { lead_in: false };
+    (wants_lead_in.then_some(lead_in), if pace == Pace::Time { slice } else { Length::OneUnit })
 }
 
 struct Timed {
@@ -56,9 +78,9 @@ struct Timed {
     elapsed: Duration,
 }
 
-/// Whole units, at least one, until they have taken `time`; what a unit needs anew is made between them, untimed.
+/// Whole units, at least one, until there are enough; what a unit needs anew is made between them, untimed.
 /// `Instant` is CLOCK_MONOTONIC here.
-fn units_for(prepared: &mut dyn Prepared, recorder: &mut Recorder, time: Duration) -> Result<Timed, WorkloadError> {
+fn run(prepared: &mut dyn Prepared, recorder: &mut Recorder, length: Length) -> Result<Timed, WorkloadError> {
     let mut timed = Timed { work: 0.0, units: 0, elapsed: Duration::ZERO };
     let mut start = Instant::now();
     loop {
@@ -72,8 +94,13 @@ fn units_for(prepared: &mut dyn Prepared, recorder: &mut Recorder, time: Duratio
         timed.units += 1;
         start = end;
         // A clock too coarse to see one unit would report zero seconds.
-        if timed.elapsed >= time && !timed.elapsed.is_zero() {
-            return Ok(timed);
+        match length {
+            Length::Time(time) if timed.elapsed >= time && !timed.elapsed.is_zero() => return Ok(timed),
+            Length::OneUnit if timed.elapsed.is_zero() => {
+                return Err(WorkloadError::Wrong("a unit is too short for this clock: set a larger one".to_owned()));
+            }
+            Length::OneUnit => return Ok(timed),
+            Length::Time(_) => {}
         }
     }
 }
@@ -86,6 +113,11 @@ fn encoded(recorder: &Recorder) -> Result<Vec<Histogram>, WorkloadError> {
         Ok(Histogram { name: (*name).to_owned(), v2 })
     };
     recorder.histograms.iter().map(encode).collect()
+}
+
+fn work_with_lead_in(work: f64) -> Evidence {
+    let (source, name) = ("slice".to_owned(), Evidence::WORK_WITH_LEAD_IN.to_owned());
+    Evidence { source, name, unit: "1".to_owned(), value: work }
 }
 
 /// What the whole process used between two readings, all threads together.
@@ -126,6 +158,7 @@ mod tests {
         work: f64,
         bad: bool,
         renewal: Duration,
+        amount: Option<Pace>,
     }
 
     impl Prepared for Sleeper {
@@ -135,6 +168,10 @@ mod tests {
             recorder.record("latency", Duration::from_millis(2));
             recorder.note("kind", "1", 3.0);
             Ok(self.work)
+        }
+
+        fn pace(&self) -> Pace {
+            self.amount.unwrap_or(Pace::Time)
         }
 
         fn renew(&mut self) -> Result<bool, WorkloadError> {
@@ -196,6 +233,18 @@ mod tests {
             Deserializer::new().deserialize(&mut histogram.v2.as_slice()).unwrap();
         assert_eq!((histogram.name.as_str(), decoded.len()), ("latency", report.units));
         assert!(decoded.max().abs_diff(2_000_000) < 2_000, "{}", decoded.max());
+    }
+
+    #[test]
+    fn a_slice_by_amount_is_one_unit_and_its_lead_in_is_the_workloads_choice() {
+        let calls = |lead_in| {
+            let mut sleeper = Sleeper { work: 1.0, amount: Some(Pace::Amount { lead_in }), ..Sleeper::default() };
+            let report = slice(&mut sleeper, order(3, 1000)).unwrap();
+            assert_eq!((report.units, report.work), (1, 1.0));
+            sleeper.calls
+        };
+        assert_eq!(calls(false), "ruv");
+        assert!(calls(true).starts_with("ruru"));
     }
 
     #[test]

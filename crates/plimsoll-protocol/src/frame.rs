@@ -13,7 +13,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 /// Raised whenever a message changes: host and agent must be the same build.
-pub const PROTOCOL_VERSION: u16 = 1;
+pub const PROTOCOL_VERSION: u16 = 2;
 
 /// The longest payload that either side accepts, in bytes. A slice's histograms are the largest thing ever sent.
 pub const FRAME_BYTES_MAX: u32 = 4 * 1024 * 1024;

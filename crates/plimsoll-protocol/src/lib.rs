@@ -18,6 +18,6 @@ mod parameter;
 pub use frame::{FRAME_BYTES_MAX, FrameError, PROTOCOL_VERSION, read_frame, write_frame};
 pub use message::{
     Cause, EVIDENCE_ROWS_MAX, Evidence, Hello, Histogram, NestOrder, Observation, Reply, Request, SliceOrder,
-    SliceReport, UntrustedNumber, WorkloadOrder,
+    SliceReport, TreeOrder, UntrustedNumber, WorkloadOrder,
 };
 pub use parameter::{Parameter, ParameterError, Parameters};

@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! Hello -> Hello        Observe -> Observation      Nest -> Nested (from then on the agent only relays)
-//! Prepare -> Prepared   Slice -> Slice (any number) CleanUp -> CleanedUp
-//! ShutDown -> Bye       and Failed for any of them
+//! Prepare -> Prepared   Settle -> Settled           Slice -> Slice (any number of both)
+//! CleanUp -> CleanedUp  ShutDown -> Bye             and Failed for any of them
 //! ```
 
 use std::collections::BTreeMap;
@@ -30,6 +30,9 @@ pub enum Request {
     },
     /// Get a workload ready; it replaces whichever was ready before.
     Prepare(WorkloadOrder),
+    /// Bring everything that waits to be written to the filesystem of the prepared workload's files down to it, where it
+    /// keeps files. Asked before every slice, and apart from it: what is written then is no part of what the slice did.
+    Settle,
     /// Measure one slice of the prepared workload.
     Slice(SliceOrder),
     /// Remove what the prepared workload left behind.
@@ -73,6 +76,17 @@ pub struct NestOrder {
     pub cpus: Vec<u32>,
     /// Memory limit of the environment, bytes.
     pub memory_bytes: u64,
+    /// Files that lie in the layers of a root, if any do.
+    pub tree: Option<TreeOrder>,
+}
+
+/// Files that a workload finds in the layers of a root: what they are follows from its points and the seed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TreeOrder {
+    /// Every point of the workload, with all parameters.
+    pub points: Vec<Parameters>,
+    /// Seed of their contents.
+    pub seed: u64,
 }
 
 /// What an agent answers.
@@ -84,6 +98,8 @@ pub enum Reply {
     Observation(Box<Observation>),
     /// To [`Request::Prepare`]: data is made and verified.
     Prepared,
+    /// To [`Request::Settle`]: nothing waits to be written any more, or there are no files.
+    Settled,
     /// To [`Request::Slice`].
     Slice(SliceReport),
     /// To [`Request::CleanUp`].
@@ -134,6 +150,8 @@ pub struct Observation {
     pub memory_limit_bytes: Option<u64>,
     /// Type of the root filesystem, as in /proc/self/mountinfo.
     pub root_filesystem: String,
+    /// Lower layers of the root, where it is an overlay that tells them.
+    pub root_layers: Option<u32>,
     /// Type of the filesystem under the data directory.
     pub data_filesystem: String,
     /// Mount point of that filesystem.
@@ -201,6 +219,11 @@ impl Evidence {
     pub const DISK_ASKED_READ: &str = "disk asked to read";
     /// The same of bytes that the disk itself should take.
     pub const DISK_ASKED_WRITE: &str = "disk asked to write";
+    /// Name of the row, from inside, with the work of the slice and of its lead-in: what the host counts around a slice
+    /// was used for both.
+    pub const WORK_WITH_LEAD_IN: &str = "work with lead-in";
+    /// Name of the row, from the host, with the CPU time of everything that the environment runs on the host.
+    pub const CPU: &str = "cpu";
     /// Name of the row, from the host, with the bytes that the disk delivered.
     pub const DISK_READ: &str = "disk read";
     /// The same of bytes that the disk took.
@@ -292,7 +315,7 @@ impl Reply {
             Self::Nested { facts, .. } => bounded(facts.len(), FACTS_MAX, "facts"),
             Self::Failed { message, .. } => bounded(message.len(), TEXT_BYTES_MAX, "message bytes"),
             Self::Hello(hello) => bounded(hello.program.len(), TEXT_BYTES_MAX, "program bytes"),
-            Self::Prepared | Self::CleanedUp | Self::Bye => Ok(()),
+            Self::Prepared | Self::Settled | Self::CleanedUp | Self::Bye => Ok(()),
         }
     }
 }

@@ -258,6 +258,8 @@ pub enum MetricKindRecord {
     Rate,
     /// Seconds per unit of work; lower is better.
     Time,
+    /// CPU seconds on the host per unit of work, its lead-in's work included; lower is better.
+    CpuTime,
     /// A percentile of a merged histogram, seconds; lower is better.
     Percentile {
         /// Name of the histogram.
@@ -267,11 +269,25 @@ pub enum MetricKindRecord {
     },
 }
 
+/// An environment among those that differ from it in one number alone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlaceRecord {
+    /// The option, such as `layers`.
+    pub option: String,
+    /// Its value, written or by default.
+    pub value: u64,
+    /// The environment's name without the option.
+    pub rest: String,
+}
+
 /// The plan as it is stored.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PlanRecord {
     /// Names of environments as written; `native` is first.
     pub environments: Vec<String>,
+    /// For each of the environments, the options that are numbers; empty in records of versions that had none.
+    #[serde(default)]
+    pub places: Vec<Vec<PlaceRecord>>,
     /// Environments that were asked for and cannot run here: name, why, remedy.
     pub unusable: Vec<UnusableRecord>,
     /// Workloads with their sizes.

@@ -148,6 +148,7 @@ fn lives_and_leaves_nothing(name: &str) {
         "kernel" => got.kernel_release.clone(),
         "root_filesystem" => got.root_filesystem.clone(),
         "data_filesystem" => got.data_filesystem.clone(),
+        "root_layers" => got.root_layers.unwrap().to_string(),
         "clock_source" => got.clock_source.clone(),
         other => panic!("nobody sees {other}"),
     };
@@ -234,6 +235,36 @@ fn gvisor_lives_and_leaves_nothing() {
     for name in ["gvisor", "gvisor:net=host,disk=volume"] {
         lives_and_leaves_nothing(name);
     }
+}
+
+#[test]
+fn a_root_has_the_layers_and_the_union_that_were_asked_for() {
+    let fuse_is_here = plimsoll::launch::process::find_program("fuse-overlayfs").is_some();
+    assert!(fuse_is_here || !demanded("fuse-overlayfs"), "fuse-overlayfs is demanded and not installed");
+    // The test for every environment compares what was asked for with what the agent sees.
+    for name in ["sandbox:layers=120", "runc:layers=3,disk=volume", "crun:layers=2", "gvisor:layers=8"] {
+        lives_and_leaves_nothing(name);
+    }
+    for name in ["sandbox:union=fuse-overlayfs,layers=3", "runc:union=fuse-overlayfs", "crun:union=fuse-overlayfs"] {
+        if fuse_is_here {
+            lives_and_leaves_nothing(name);
+        } else {
+            println!("skipped: {name} needs fuse-overlayfs");
+        }
+    }
+}
+
+#[test]
+fn a_union_that_this_kernel_lacks_is_refused_before_anything_starts() {
+    if std::fs::read_to_string("/proc/filesystems").unwrap().contains("aufs") {
+        println!("skipped: this kernel has aufs");
+        return;
+    }
+    let arguments = ["run", "--dry-run", "-e", "sandbox:union=aufs", "-w", "null"];
+    let output = Command::new(env!("CARGO_BIN_EXE_plimsoll")).args(arguments).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(said.contains("sandbox:union=aufs: cannot mount aufs"), "{said}");
+    assert!(said.contains("leave `union=` away for the kernel's overlay"), "{said}");
 }
 
 #[test]

@@ -78,14 +78,14 @@ impl Files {
         let status = Status::parse(&self.text("/proc/self/status").unwrap_or_default());
         let mounts = mounts::parse(&self.text("/proc/self/mountinfo").unwrap_or_default());
         let data = mounts::covering(&mounts, data_dir).cloned().unwrap_or_default();
+        let root = mounts::covering(&mounts, Path::new("/")).cloned().unwrap_or_default();
         Observation {
             cpus_allowed: status.cpus_allowed,
             cpus_online: self.cpus_online(),
             memory_total_bytes: memory_total_bytes(&self.text("/proc/meminfo").unwrap_or_default()),
             memory_limit_bytes: cgroup::memory_limit_bytes(self, &mounts),
-            root_filesystem: mounts::covering(&mounts, Path::new("/"))
-                .map(|mount| mount.filesystem.clone())
-                .unwrap_or_default(),
+            root_layers: root.lower_layers(),
+            root_filesystem: root.filesystem,
             data_options: data.all_options(),
             data_filesystem: data.filesystem,
             data_mount: data.point.to_string_lossy().into_owned(),

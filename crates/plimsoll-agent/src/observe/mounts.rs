@@ -28,6 +28,21 @@ impl Mount {
         options.retain(|option| !option.is_empty() && seen.insert(*option));
         options.join(",")
     }
+
+    /// Lower layers of an overlay: `lowerdir=a:b`, or `lowerdir+=a,lowerdir+=b`; a colon in a name stands as `\:`.
+    pub(super) fn lower_layers(&self) -> Option<u32> {
+        let options = self.options.replace("\\:", "").replace("::", ":");
+        let each = options.split(',').filter_map(|option| {
+            let (name, value) = option.split_once('=')?;
+            match name {
+                "lowerdir" => Some(value.split(':').count()),
+                "lowerdir+" => Some(1),
+                _ => None,
+            }
+        });
+        let layers: usize = each.sum();
+        u32::try_from(layers).ok().filter(|layers| *layers > 0 && self.filesystem == "overlay")
+    }
 }
 
 /// Mounts in the order of the file: a later one covers an earlier one at the same point.
@@ -102,6 +117,21 @@ short line
         let options = |path: &str| covering(&mounts, Path::new(path)).unwrap().all_options();
         assert_eq!(options("/volumes"), "rw,relatime,lowerdir=/l/A:/l/B,upperdir=/u");
         assert_eq!(options("/proc"), "rw,nosuid");
+    }
+
+    #[test]
+    fn an_overlay_tells_its_lower_layers() {
+        let overlay = |options: &str| {
+            Mount { filesystem: "overlay".into(), options: options.into(), ..Mount::default() }.lower_layers()
+        };
+        assert_eq!(overlay("rw,lowerdir=/l/A:/l/B,upperdir=/u"), Some(2));
+        assert_eq!(overlay("ro,lowerdir=one\\:name,upperdir=/u"), Some(1));
+        assert_eq!(overlay("rw,lowerdir+=/a,lowerdir+=/b,lowerdir+=/c,upperdir=/u"), Some(3));
+        assert_eq!(overlay("rw,upperdir=/u"), None);
+        assert_eq!(
+            Mount { filesystem: "ext4".into(), options: "lowerdir=a".into(), ..Mount::default() }.lower_layers(),
+            None
+        );
     }
 
     #[test]

@@ -35,6 +35,7 @@ fn every_field_is_read_from_its_file() {
     let seen = files.observe(Path::new("/data/x"));
     assert_eq!((seen.uid, seen.seccomp_mode, seen.capabilities_effective), (5, 2, 15));
     assert_eq!((seen.memory_total_bytes, seen.cpus_online), (2 << 20, 2));
+    assert!(seen.root_layers.is_some());
     assert_eq!((seen.root_filesystem.as_str(), seen.clock_source.as_str()), ("overlay", "tsc"));
     assert_eq!([seen.data_filesystem, seen.data_mount, seen.data_source], ["ext4", "/data", "/dev/sda1"]);
     assert_eq!(seen.data_options, "rw");

@@ -6,24 +6,29 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
 
 use nix::errno::Errno;
-use plimsoll_protocol::{FRAME_BYTES_MAX, PROTOCOL_VERSION, Parameters};
+use plimsoll_protocol::{FRAME_BYTES_MAX, PROTOCOL_VERSION, Parameters, SliceOrder};
 
 use super::*;
 use crate::workload::{About, MeasuredBy, Metric, MetricKind, Room, WarmUp};
 
 /// Behaves as its parameter `play` says.
-struct Actor;
+struct Actor(&'static About);
 
-static ABOUT: About = About {
-    name: "actor",
-    summary: "",
-    work: "act",
-    metrics: &[Metric { name: "time", unit: "s", kind: MetricKind::Time, headline: true }],
-    warm_up: WarmUp { slices_min: 1, slices_max: 1, tolerance: 0.1 },
-    measured_by: MeasuredBy::Slices,
-    parameters: &[],
-    uses_disk: false,
-};
+/// The second keeps files.
+const CAST: &[&dyn Workload] = &[&Actor(&about("actor", false)), &Actor(&about("scribe", true))];
+
+const fn about(name: &'static str, uses_disk: bool) -> About {
+    About {
+        name,
+        summary: "",
+        work: "act",
+        metrics: &[Metric { name: "time", unit: "s", kind: MetricKind::Time, headline: true }],
+        warm_up: WarmUp { slices_min: 1, slices_max: 1, tolerance: 0.1 },
+        measured_by: MeasuredBy::Slices,
+        parameters: &[],
+        uses_disk,
+    }
+}
 
 static CLEANED_UP: AtomicUsize = AtomicUsize::new(0);
 
@@ -31,7 +36,7 @@ struct Act(String);
 
 impl Workload for Actor {
     fn about(&self) -> &'static About {
-        &ABOUT
+        self.0
     }
 
     fn size(&self, _room: &Room, _written: &Parameters) -> Result<Parameters, String> {
@@ -87,7 +92,7 @@ impl Host {
         let (ours, theirs) = UnixStream::pair().unwrap();
         let agent = thread::spawn(move || {
             let mut nest = nest;
-            serve_workloads(&mut over(&theirs), &mut nest, &[&Actor])
+            serve_workloads(&mut over(&theirs), &mut nest, CAST)
         });
         Self { wire: over(&ours), agent }
     }
@@ -104,8 +109,13 @@ impl Host {
     }
 
     fn play(&mut self, play: &str) -> Reply {
+        self.prepare("actor", play, ".")
+    }
+
+    fn prepare(&mut self, name: &str, play: &str, data_dir: &str) -> Reply {
         let parameters = Parameters::default().with("play", play);
-        self.ask(&Request::Prepare(WorkloadOrder { name: "actor".into(), parameters, data_dir: ".".into(), seed: 1 }))
+        let order = WorkloadOrder { name: name.into(), parameters, data_dir: data_dir.into(), seed: 1 };
+        self.ask(&Request::Prepare(order))
     }
 
     fn slice(&mut self) -> Reply {
@@ -154,6 +164,7 @@ fn every_request_has_its_reply() {
     }
     assert_eq!(host.play("well"), Reply::Prepared);
     for _ in 0..3 {
+        assert_eq!(host.ask(&Request::Settle), Reply::Settled);
         assert!(matches!(host.slice(), Reply::Slice(report) if report.units >= 1));
     }
     assert_eq!(host.ask(&Request::CleanUp), Reply::CleanedUp);
@@ -176,9 +187,26 @@ fn requests_that_cannot_be_done_are_refused_and_life_goes_on() {
         WorkloadOrder { name: "cpu.magic".into(), parameters: Parameters::default(), data_dir: ".".into(), seed: 1 };
     assert!(refusal(host.ask(&Request::Prepare(order)), Cause::Workload).contains("no workload `cpu.magic`"));
     assert!(refusal(host.slice(), Cause::Workload).contains("no workload is prepared"));
-    let order = NestOrder { stack: "sandbox".into(), launch: "x".into(), cpus: vec![0], memory_bytes: 1 };
+    assert!(refusal(host.ask(&Request::Settle), Cause::Workload).contains("no workload is prepared"));
+    let order = NestOrder { stack: "sandbox".into(), launch: "x".into(), cpus: vec![0], memory_bytes: 1, tree: None };
     assert!(refusal(host.ask(&Request::Nest(order)), Cause::Launch).contains("cannot start `sandbox`"));
     assert_eq!(host.ask(&Request::CleanUp), Reply::CleanedUp, "nothing to clean up is clean");
+    host.lives().hang_up().unwrap();
+}
+
+#[test]
+fn what_keeps_files_settles_their_filesystem_and_what_cannot_be_written_back_is_told() {
+    let mut host = Host::start(NoNest);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().to_str().unwrap().to_owned();
+    assert_eq!(host.prepare("scribe", "well", &path), Reply::Prepared);
+    assert_eq!(host.ask(&Request::Settle), Reply::Settled);
+    drop(folder);
+    let message = refusal(host.ask(&Request::Settle), Cause::Workload);
+    assert!(message.starts_with(&format!("writing back the filesystem of {path}: No such file")), "{message}");
+    assert!(refusal(host.slice(), Cause::Workload).contains("no workload is prepared"));
+    assert_eq!(host.prepare("actor", "well", &path), Reply::Prepared);
+    assert_eq!(host.ask(&Request::Settle), Reply::Settled, "an actor keeps no files");
     host.lives().hang_up().unwrap();
 }
 
@@ -304,7 +332,13 @@ impl Inner for Within {
 }
 
 fn nest(stack: &str) -> Request {
-    Request::Nest(NestOrder { stack: stack.into(), launch: "l".into(), cpus: vec![0], memory_bytes: 1 << 30 })
+    Request::Nest(NestOrder {
+        stack: stack.into(),
+        launch: "l".into(),
+        cpus: vec![0],
+        memory_bytes: 1 << 30,
+        tree: None,
+    })
 }
 
 fn nested(host: &mut Host, stack: &str) {

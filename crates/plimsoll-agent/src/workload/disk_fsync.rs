@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use plimsoll_protocol::{Evidence, Parameters};
 
-use super::disk::{Content, PAGE_BYTES, check_room};
+use super::disk::{CPU, Content, PAGE_BYTES, check_room};
 use super::made::Made;
 use super::{
     About, MeasuredBy, Metric, MetricKind, ParameterAbout, Prepared, Recorder, Room, Scene, WarmUp, Workload,
@@ -33,6 +33,7 @@ static ABOUT: About = About {
         Metric { name: "time", unit: "s", kind: MetricKind::Time, headline: true },
         Metric { name: "latency.p50", unit: "s", kind: MetricKind::Percentile("latency", 0.50), headline: false },
         Metric { name: "latency.p99", unit: "s", kind: MetricKind::Percentile("latency", 0.99), headline: false },
+        CPU,
     ],
     warm_up: WarmUp { slices_min: 1, slices_max: 4, tolerance: 0.15 },
     measured_by: MeasuredBy::Slices,
@@ -59,6 +60,10 @@ impl Workload for Fsync {
         check_multiple("file_bytes", file_bytes, PAGE_BYTES as u64)?;
         check_room(ABOUT.name, file_bytes, room)?;
         Ok(parameters)
+    }
+
+    fn files_bytes(&self, parameters: &Parameters) -> u64 {
+        ABOUT.number(parameters, "file_bytes").unwrap_or(0)
     }
 
     fn prepare(&self, parameters: &Parameters, scene: &Scene<'_>) -> Result<Box<dyn Prepared>, WorkloadError> {

@@ -6,13 +6,15 @@
 use std::io;
 use std::path::Path;
 
-use plimsoll_protocol::{Cause, Parameter, ParameterError, Parameters};
+use plimsoll_protocol::{Cause, Parameter, ParameterError, Parameters, TreeOrder};
 
 mod affinity;
 mod cpu_lu;
 mod cpu_lzma;
 mod disk;
 mod disk_fsync;
+mod disk_layers;
+mod disk_metadata;
 mod disk_mixed;
 mod disk_randread;
 mod disk_randwrite;
@@ -28,6 +30,8 @@ mod kernel_switch;
 mod kernel_syscall;
 mod kernel_thread;
 mod kernel_timer;
+pub mod layer_tree;
+mod listing;
 mod lu;
 mod made;
 mod mem_add;
@@ -76,6 +80,8 @@ pub const WORKLOADS: &[&dyn Workload] = &[
     &disk_randwrite::RAND_WRITE,
     &disk_mixed::MIXED,
     &disk_fsync::Fsync,
+    &disk_metadata::Metadata,
+    &disk_layers::Layers,
     &start_ready::Ready,
 ];
 
@@ -122,11 +128,35 @@ pub trait Workload: Sync {
         vec![Parameters::default()]
     }
 
+    /// How many slices of it a launch can have, where that has an end; the lead-in takes none of them.
+    fn slices_max(&self, _parameters: &Parameters) -> Option<SlicesMax> {
+        None
+    }
+
+    /// Most bytes of files that it keeps in the data directory, where that is many.
+    fn files_bytes(&self, _parameters: &Parameters) -> u64 {
+        0
+    }
+
+    /// The files that it looks for in the layers of a root, for all its points in a run, where it does so.
+    fn tree(&self, _points: &[Parameters], _seed: u64) -> Option<TreeOrder> {
+        None
+    }
+
     /// Checks parameters, makes the data and verifies it.
     ///
     /// # Errors
     /// [`WorkloadError`] when the scene cannot hold it.
     fn prepare(&self, parameters: &Parameters, scene: &Scene<'_>) -> Result<Box<dyn Prepared>, WorkloadError>;
+}
+
+/// Most slices of a workload in one launch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SlicesMax {
+    /// Slices, those of the warm-up among them.
+    pub slices: u64,
+    /// The parameter that sets them.
+    pub parameter: &'static str,
 }
 
 /// A workload that is ready to be measured.
@@ -137,6 +167,11 @@ pub trait Prepared {
     /// [`WorkloadError`] when it cannot.
     fn renew(&mut self) -> Result<bool, WorkloadError> {
         Ok(false)
+    }
+
+    /// How much of it a slice is.
+    fn pace(&self) -> Pace {
+        Pace::Time
     }
 
     /// Does one whole unit, timed by the caller, and returns the work done in the workload's unit of work.
@@ -161,6 +196,18 @@ pub trait Prepared {
     fn clean_up(&mut self) -> Result<(), WorkloadError> {
         Ok(())
     }
+}
+
+/// How much of a workload a slice is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pace {
+    /// Whole units for as long as the host asks.
+    Time,
+    /// Exactly one unit, however long it takes.
+    Amount {
+        /// Whether units may be run before it to make caches warm again: not where there are only so many of them.
+        lead_in: bool,
+    },
 }
 
 /// What a workload is.
@@ -285,6 +332,8 @@ pub enum MetricKind {
     Rate,
     /// Seconds per unit of work; lower is better.
     Time,
+    /// Seconds of CPU time per unit of work, of everything that the environment runs on the host: lower is better.
+    CpuTime,
     /// A percentile (0 to 1) of the launch's merged histogram of this name; seconds; lower is better.
     Percentile(&'static str, f64),
 }

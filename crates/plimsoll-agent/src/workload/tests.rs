@@ -40,7 +40,7 @@ fn points() -> impl Iterator<Item = (&'static dyn Workload, Parameters)> {
 
 /// The workload's own sizes at a point, made small.
 fn small(workload: &dyn Workload, point: &Parameters) -> Parameters {
-    const SMALL: [(&str, u64); 18] = [
+    const SMALL: [(&str, u64); 19] = [
         ("array_bytes", 1 << 20),
         ("input_bytes", 128 << 10),
         ("n", 150),
@@ -59,6 +59,7 @@ fn small(workload: &dyn Workload, point: &Parameters) -> Parameters {
         ("pairs", 50),
         ("lookups", 50),
         ("reads", 500),
+        ("files", 20),
     ];
     let mut parameters = workload.size(&ROOM, point).unwrap();
     for (name, value) in SMALL {
@@ -105,7 +106,10 @@ fn every_workload_is_measured_verified_and_cleaned_up_at_every_point() {
         for _ in 0..2 {
             let report = run_slice(prepared.as_mut(), &mut recorder, &order);
             let report = report.unwrap_or_else(|error| panic!("{} at {point:?}: {error}", about.name));
-            assert!(report.seconds >= 0.020 && report.units >= 1, "{}: {report:?}", about.name);
+            match prepared.pace() {
+                Pace::Time => assert!(report.seconds >= 0.020, "{}: {report:?}", about.name),
+                Pace::Amount { .. } => assert_eq!(report.units, 1, "{}", about.name),
+            }
             let per_unit = report.work / report.units as f64;
             assert!(per_unit >= 1.0 && per_unit.fract() == 0.0, "{}: {per_unit} per unit", about.name);
         }
@@ -171,6 +175,24 @@ fn every_workload_has_one_headline_and_known_units() {
             assert!(["s", "B/s", "1/s", "FLOP/s"].contains(&metric.unit), "{}", metric.unit);
         }
         assert!(about.warm_up.slices_min <= about.warm_up.slices_max, "{}", about.name);
+    }
+}
+
+#[test]
+fn what_has_an_end_is_never_used_up_before_it_is_measured() {
+    let order = SliceOrder { lead_in_ns: 2_000_000, slice_ns_min: 20_000_000 };
+    for (workload, point) in points() {
+        let parameters = small(workload, &point);
+        let Some(limit) = workload.slices_max(&parameters) else { continue };
+        let about = workload.about();
+        assert!(about.parameter(limit.parameter).is_some(), "{}", about.name);
+        assert_eq!(about.warm_up.slices_max, 0, "{}", about.name);
+        let folder = folder();
+        let Some(mut prepared) = prepared(workload, &point, folder.path()) else { continue };
+        for slice in 0..=limit.slices {
+            let report = run_slice(prepared.as_mut(), &mut Recorder::new(about), &order);
+            assert_eq!(report.is_ok(), slice < limit.slices, "{} at {point:?}: {slice}", about.name);
+        }
     }
 }
 

@@ -2,15 +2,16 @@
 //!
 //! `y = ln(sum of seconds / sum of work)` over the launch's measured, unspoiled slices: a stall weighs what it cost, and
 //! no slice is dropped by its value. For a workload that the host times, `y = ln(seconds until ready)`; for a
-//! percentile, its logarithm. Below the launch nothing is modelled: whatever slices do is inside the spread of blocks.
+//! percentile, its logarithm; for CPU time, that of its sum over the work of slices and lead-ins. Below the launch nothing is modelled: whatever slices do is inside the spread of blocks.
 
 use std::collections::BTreeMap;
 
 use hdrhistogram::Histogram;
 
 use super::cells::{Arranged, Cell, Measured, Slot};
+use super::evidence::value_of;
 use super::percentile::{merged, percentile_seconds};
-use crate::sample::{MetricKindRecord, MetricRecord};
+use crate::sample::{Evidence, MetricKindRecord, MetricRecord};
 
 /// Largest absolute logarithm that is believed; beyond it ratios of two would leave `f64`.
 const LOG_MAX: f64 = 300.0;
@@ -73,7 +74,7 @@ fn fullest_by_group(cell: &Cell<'_>) -> BTreeMap<(u32, u32), usize> {
 fn ready_value(measured: &Measured<'_>, metric: &MetricRecord) -> Result<f64, Gap> {
     match metric.kind {
         MetricKindRecord::Rate | MetricKindRecord::Time => log(measured.launch.ready_seconds).ok_or(Gap::NotMeasured),
-        MetricKindRecord::Percentile { .. } => Err(Gap::NotMeasured),
+        MetricKindRecord::CpuTime | MetricKindRecord::Percentile { .. } => Err(Gap::NotMeasured),
     }
 }
 
@@ -83,6 +84,7 @@ fn slice_values(measured: &Measured<'_>, metrics: &[&MetricRecord]) -> Vec<Resul
     for metric in metrics {
         values.push(match &metric.kind {
             MetricKindRecord::Rate | MetricKindRecord::Time => time_per_work(measured).ok_or(Gap::NotMeasured),
+            MetricKindRecord::CpuTime => cpu_per_work(measured).ok_or(Gap::NotMeasured),
             MetricKindRecord::Percentile { histogram, p } => {
                 let whole = histograms.entry(histogram).or_insert_with(|| merged(measured.sound(), histogram));
                 percentile_value(whole.as_ref(), *p)
@@ -102,6 +104,16 @@ fn time_per_work(measured: &Measured<'_>) -> Option<f64> {
     for bundle in measured.sound() {
         seconds += bundle.slice.seconds_inside;
         work += bundle.slice.work;
+    }
+    log(seconds / work)
+}
+
+/// CPU time over work, of the slices together with their lead-ins. Without one of the rows there is no figure.
+fn cpu_per_work(measured: &Measured<'_>) -> Option<f64> {
+    let (mut seconds, mut work) = (0.0, 0.0);
+    for bundle in measured.sound() {
+        seconds += value_of(&bundle.evidence_host, Evidence::CPU)?;
+        work += value_of(&bundle.evidence_inside, Evidence::WORK_WITH_LEAD_IN)?;
     }
     log(seconds / work)
 }

@@ -2,6 +2,7 @@
 //! writes, is no disk, and comparing the two would call the cache a gain: such a cell is not as asked and gets no verdict.
 
 use super::cells::Cell;
+use super::evidence::value_of;
 use crate::sample::Evidence;
 
 /// Share of the bytes that must have reached the disk, or come from it; else a cache must have had the rest.
@@ -22,15 +23,17 @@ pub(super) fn of(cell: &Cell<'_>, environment: u32) -> Option<&'static str> {
     missed(Evidence::DISK_ASKED_WRITE, Evidence::DISK_WRITTEN).then_some(KEPT_IN_A_CACHE)
 }
 
-/// What the disk did over what was asked of it; the lead-in and verification ask too, so it may exceed 1.
+/// What the disk did over what was asked of it, in the slices and their lead-ins; verification asks too, so it may exceed 1.
 fn share(cell: &Cell<'_>, environment: u32, asked: &str, done: &str) -> Option<f64> {
-    let named = |rows: &[Evidence], name: &str| rows.iter().find(|row| row.name == name).map(|row| row.value);
     let launches = cell.launches.iter().filter(|(slot, _)| slot.environment == environment);
     let (mut all_asked, mut all_done) = (0.0, 0.0);
     for bundle in launches.flat_map(|(_, measured)| measured.sound()) {
         // A slice of which one side says nothing is not judged.
-        if let (Some(asked), Some(done)) = (named(&bundle.evidence_inside, asked), named(&bundle.evidence_host, done)) {
-            all_asked += asked;
+        if let (Some(asked), Some(done)) =
+            (value_of(&bundle.evidence_inside, asked), value_of(&bundle.evidence_host, done))
+        {
+            let with_lead_in = value_of(&bundle.evidence_inside, Evidence::WORK_WITH_LEAD_IN);
+            all_asked += asked * with_lead_in.map_or(1.0, |work| work / bundle.slice.work);
             all_done += done;
         }
     }

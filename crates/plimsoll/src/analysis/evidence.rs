@@ -21,6 +21,11 @@ pub(super) fn mean_per_slice<'a>(slices: impl Iterator<Item = &'a SliceBundle>) 
     means
 }
 
+/// The value of the first row of this name.
+pub(super) fn value_of(rows: &[Evidence], name: &str) -> Option<f64> {
+    rows.iter().find(|row| row.name == name).map(|row| row.value)
+}
+
 /// Tallies in the order in which their counters first appear. Every slice has much the same rows in the same order, so a
 /// row's counter is looked for behind that of the row before.
 #[derive(Default)]

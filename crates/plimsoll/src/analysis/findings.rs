@@ -82,6 +82,20 @@ pub struct EnvironmentFindings {
     pub got: BTreeMap<String, String>,
     /// Sentences for what was asked and not got.
     pub mismatches: Vec<String>,
+    /// Where it stands among environments that differ in one number alone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub places: Vec<Place>,
+}
+
+/// The value of an option that is a number.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    /// The option, such as `layers`.
+    pub option: String,
+    /// Its value, written or by default.
+    pub value: u64,
+    /// The environment's name without the option.
+    pub rest: String,
 }
 
 /// One environment against its baseline on one metric.

@@ -70,6 +70,7 @@ fn environments_text() -> String {
 fn values(values: &Values) -> String {
     match values {
         Values::OneOf(words) => format!("={}", words.join("|")),
+        Values::Number(low, high) => format!("={low}..{high}"),
         Values::Path => "=\"PATH\"".to_owned(),
         Values::Flag | Values::Set(_) => String::new(),
     }

@@ -5,6 +5,7 @@ use std::io::{BufRead, IsTerminal, Write};
 
 use anyhow::Result;
 use clap::Args;
+use plimsoll::launch::engines;
 use plimsoll::plan::Plan;
 use plimsoll::{interrupt, setup};
 
@@ -27,7 +28,8 @@ pub(super) fn setup(arguments: &SetupArguments) -> Result<u8> {
 /// Installs what the environments of a plan need; what cannot be installed is left to the plan's own examination.
 pub(super) fn for_plan(plan: &Plan, yes: bool) -> Result<()> {
     let layers = plan.environments().iter().flat_map(|planned| planned.environment.stack());
-    let engines: BTreeSet<&str> = layers.map(|layer| layer.engine.name).filter(|name| *name != "sandbox").collect();
+    let named = layers.flat_map(|layer| [Some(layer.engine.name), engines::needs_beside(layer)]).flatten();
+    let engines: BTreeSet<&str> = named.filter(|name| *name != "sandbox").collect();
     if engines.is_empty() {
         return Ok(());
     }

@@ -45,6 +45,8 @@ pub struct OptionAbout {
 pub enum Values {
     /// One of these words.
     OneOf(&'static [&'static str]),
+    /// A whole number from the first to the second.
+    Number(u64, u64),
     /// A path on the host.
     Path,
     /// A bare word without a value.
@@ -139,6 +141,14 @@ impl std::fmt::Debug for Layer {
 }
 
 impl Layer {
+    /// The layer's name without one of its options.
+    fn without(&self, key: &str) -> String {
+        let Some((engine, options)) = self.text.split_once(':') else { return self.text.clone() };
+        let is_other = |option: &&str| option.split('=').next() != Some(key);
+        let others: Vec<&str> = name::split_outside_quotes(options, ',').into_iter().filter(is_other).collect();
+        if others.is_empty() { engine.to_owned() } else { format!("{engine}:{}", others.join(",")) }
+    }
+
     /// An option's value, from a set too, or its default.
     #[must_use]
     pub fn option(&self, key: &str) -> &str {
@@ -182,6 +192,22 @@ impl Environment {
     #[must_use]
     pub fn is_native(&self) -> bool {
         self.stack.is_empty()
+    }
+
+    /// The options that are numbers: key, value (written or by default), and the name without it. Environments that
+    /// differ in such a number alone have the same rest.
+    #[must_use]
+    pub fn numbers(&self) -> Vec<(&'static str, u64, String)> {
+        let mut numbers = Vec::new();
+        for (place, layer) in self.stack.iter().enumerate() {
+            for option in layer.engine.options.iter().filter(|option| matches!(option.values, Values::Number(..))) {
+                let Ok(value) = layer.option(option.key).parse() else { continue };
+                let mut parts: Vec<String> = self.stack.iter().map(|layer| layer.text.clone()).collect();
+                parts[place] = layer.without(option.key);
+                numbers.push((option.key, value, parts.join("/")));
+            }
+        }
+        numbers
     }
 
     /// The part inside the outermost layer, as written: `sandbox` of `qemu/sandbox`; `None` where there is none.

@@ -107,6 +107,9 @@ fn refusal(about: &OptionAbout, value: &str, has_value: bool) -> Option<String> 
         Values::OneOf(words) if !words.contains(&value) => {
             Some(format!("`{}={value}`{}", about.key, suggest(value, words)))
         }
+        Values::Number(low, high) if !value.parse().is_ok_and(|number| (low..=high).contains(&number)) => {
+            Some(format!("`{}={value}` must be a number from {low} to {high}", about.key))
+        }
         Values::Path if value.is_empty() => Some(format!("`{}` needs a path", about.key)),
         _ => None,
     }
@@ -121,7 +124,7 @@ pub(crate) fn suggest(written: &str, known: &[&str]) -> String {
     }
 }
 
-fn split_outside_quotes(text: &str, separator: char) -> Vec<&str> {
+pub(super) fn split_outside_quotes(text: &str, separator: char) -> Vec<&str> {
     let mut quoted = false;
     text.split(|character| {
         quoted ^= character == '"';
@@ -144,6 +147,7 @@ mod tests {
         options: &[
             OptionAbout { key: "net", values: Values::OneOf(&["none", "host"]), default: "none", meaning: "" },
             OptionAbout { key: "fast", values: Values::Flag, default: "", meaning: "" },
+            OptionAbout { key: "layers", values: Values::Number(1, 120), default: "1", meaning: "" },
         ],
         rules: &[],
     };
@@ -225,6 +229,27 @@ mod tests {
                 "`net=hots`; did you mean `host`?",
             ]
         );
+    }
+
+    #[test]
+    fn environments_that_differ_in_one_number_have_the_same_rest() {
+        let numbers = |name: &str| parse(name).unwrap().numbers();
+        assert_eq!(numbers("sandbox"), [("layers", 1, "sandbox".to_owned())]);
+        assert_eq!(numbers("sandbox:layers=8"), [("layers", 8, "sandbox".to_owned())]);
+        let among_others = "qemu:kernel=\"/a,layers=3\"/sandbox:net=host,layers=100,fast";
+        assert_eq!(
+            numbers(among_others),
+            [("layers", 100, "qemu:kernel=\"/a,layers=3\"/sandbox:net=host,fast".to_owned())]
+        );
+        assert_eq!(numbers("qemu"), []);
+    }
+
+    #[test]
+    fn a_number_is_one_and_within_its_bounds() {
+        for name in ["sandbox:layers=0", "sandbox:layers=121", "sandbox:layers=many", "sandbox:layers"] {
+            let errors = parse(name).unwrap_err();
+            assert!(errors[0].contains("must be a number from 1 to 120"), "{errors:?}");
+        }
     }
 
     #[test]

@@ -42,7 +42,7 @@ impl NestedLayer {
         let choice = only_layer(&order.stack)?;
         let engine = engines::find(choice.engine.name)
             .ok_or_else(|| Failure::launch(format!("there is no engine `{}`", choice.engine.name)))?;
-        let place = Arc::new(place_of(&order.launch)?);
+        let place = Arc::new(place_of(&order.launch)?.with_tree(order.tree.as_ref())?);
         let started = engine.open(&place, &choice).and_then(|mut layer| {
             let vessel = layer.launch(&launch_order(order))?;
             Ok((layer, vessel))

@@ -179,6 +179,10 @@ impl Vessel for Cage {
         self.labels.clone()
     }
 
+    fn cpu_time(&self) -> Option<Duration> {
+        self.pen.as_ref().and_then(Pen::cpu_time)
+    }
+
     fn park(&mut self) -> Result<(), Failure> {
         self.set_stopped(true)
     }

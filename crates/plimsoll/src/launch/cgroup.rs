@@ -4,6 +4,7 @@
 //! to and that can hand on its controllers. A controller of v2 that had to be enabled for that stays enabled: it limits
 //! nothing by itself, and others may have come to use it. This module starts no process.
 
+mod cpu;
 mod hierarchies;
 mod tree;
 
@@ -12,6 +13,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub(super) use cpu::{folder_of_process as cpu_folder_of_process, time as cpu_time_of};
 pub(crate) use tree::{kill_frozen, remove_tree};
 
 use super::journal::{Entry, Journal, Resource};
@@ -236,15 +238,8 @@ impl Pen {
     #[must_use]
     pub fn cpu_time(&self) -> Option<Duration> {
         match &self.kind {
-            Kind::V1 { cpuacct, .. } => {
-                let text = std::fs::read_to_string(cpuacct.as_ref()?.join("cpuacct.usage")).ok()?;
-                text.trim().parse().ok().map(Duration::from_nanos)
-            }
-            Kind::V2 { folder, .. } => {
-                let text = std::fs::read_to_string(folder.join("cpu.stat")).ok()?;
-                let value = text.lines().find_map(|line| line.strip_prefix("usage_usec "))?;
-                value.parse().ok().map(Duration::from_micros)
-            }
+            Kind::V1 { cpuacct, .. } => cpu::time(cpuacct.as_ref()?),
+            Kind::V2 { folder, .. } => cpu::time(folder),
         }
     }
 

@@ -1,7 +1,7 @@
 //! The enclosure: what a re-executed child of ours makes around a container before it starts.
 //!
 //! ```text
-//! harness -> child (in the pen): [user namespace] -> private mount namespace -> overlay root
+//! harness -> child (in the pen): [user namespace] -> private mount namespace -> union of layers as root
 //!                                -> exec a runtime       or       [network namespace] -> container of our own
 //! ```
 //! The child has one thread, so it may clone; its mounts exist in its own mount namespace alone, so the host never sees
@@ -9,6 +9,7 @@
 
 mod container;
 mod namespaces;
+mod union;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -16,9 +17,14 @@ use std::path::{Path, PathBuf};
 pub(super) use container::EMPTY_CGROUP;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use serde::{Deserialize, Serialize};
+pub(super) use union::{Union, UnionKind};
 
 use super::process::replace_self;
 use crate::sample::Failure;
+
+/// Most lower layers of a union: the fewest that any union filesystem or engine takes (aufs and Docker: 127), with room
+/// for those that an engine adds.
+pub(super) const LAYERS_MAX: u32 = 120;
 
 /// The hidden subcommand that [`sandbox_child`] answers to.
 pub const SUBCOMMAND: &str = "sandbox-child";
@@ -30,20 +36,10 @@ pub(super) struct Enclosure {
     pub(super) user_namespace: bool,
     /// Mounts that a runtime cannot bear, unmounted for it alone.
     pub(super) unmount: Vec<PathBuf>,
-    /// The root; a trial has none.
-    pub(super) overlay: Option<Overlay>,
+    /// The root; a trial makes its own.
+    pub(super) root: Option<Union>,
     /// What follows.
     pub(super) then: Then,
-}
-
-/// An overlay mount: the bundle below, an empty layer above.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Overlay {
-    pub(super) lower: PathBuf,
-    pub(super) upper: PathBuf,
-    pub(super) work: PathBuf,
-    /// Mount point.
-    pub(super) root: PathBuf,
 }
 
 /// What the child becomes.
@@ -58,8 +54,8 @@ pub(super) enum Then {
     },
     /// The keeper of a container of our own.
     Container(Sandbox),
-    /// Nothing: an overlay is tried on memory, and the outcome said.
-    Trial,
+    /// Nothing: a union is tried on memory, and the outcome said.
+    Trial(UnionKind),
 }
 
 /// A container through libcontainer.
@@ -109,16 +105,16 @@ fn enclose(order: &Enclosure) -> Result<i32, Failure> {
     for path in &order.unmount {
         umount2(path, MntFlags::MNT_DETACH).map_err(|error| refused("unmount", path, error))?;
     }
-    if let Some(overlay) = &order.overlay {
-        overlay.mount(order.user_namespace)?;
+    if let Some(root) = &order.root {
+        root.mount(order.user_namespace)?;
     }
     match &order.then {
         Then::Exec { program, args } => {
             Err(Failure::from(replace_self(program, args)).while_doing(&program.display().to_string()))
         }
         Then::Container(sandbox) => container::run(sandbox),
-        Then::Trial => {
-            try_overlay(order.user_namespace)?;
+        Then::Trial(kind) => {
+            try_union(kind.clone(), order.user_namespace)?;
             std::io::stdout().write_all(TRIAL_WORD.as_bytes())?;
             Ok(0)
         }
@@ -128,32 +124,26 @@ fn enclose(order: &Enclosure) -> Result<i32, Failure> {
 /// What a trial that went well says.
 pub(super) const TRIAL_WORD: &str = "enclosed";
 
-/// On a tmpfs that only this child sees.
-fn try_overlay(user_namespace: bool) -> Result<(), Failure> {
+/// On a tmpfs that only this child sees: a union of two layers shows the files of both.
+fn try_union(kind: UnionKind, user_namespace: bool) -> Result<(), Failure> {
     let base = Path::new("/tmp");
     let nothing: Option<&str> = None;
     mount(Some("plimsoll"), base, Some("tmpfs"), MsFlags::empty(), nothing)
         .map_err(|error| refused("mount a tmpfs at", base, error))?;
-    let [lower, upper, work, root] = ["lower", "upper", "work", "root"].map(|name| base.join(name));
-    for folder in [&lower, &upper, &work, &root] {
-        std::fs::create_dir(folder)?;
+    let [lowers, upper, work, root] = ["lowers", "upper", "work", "root"].map(|name| base.join(name));
+    for folder in [&lowers.join("0"), &lowers.join("1"), &upper, &work, &root] {
+        std::fs::create_dir_all(folder)?;
     }
-    Overlay { lower, upper, work, root }.mount(user_namespace)
-}
-
-impl Overlay {
-    fn mount(&self, user_namespace: bool) -> Result<(), Failure> {
-        let option = |name: &str, path: &Path| format!("{name}={}", path.display());
-        let mut options =
-            [option("lowerdir", &self.lower), option("upperdir", &self.upper), option("workdir", &self.work)].join(",");
-        if user_namespace {
-            options.push_str(",userxattr");
-        }
-        mount(Some("overlay"), &self.root, Some("overlay"), MsFlags::empty(), Some(options.as_str())).map_err(|error| {
-            let failure = refused("mount an overlay at", &self.root, error);
-            Failure::launch(format!("{failure}; an overlay needs a plain disk below, so try another --data folder"))
-        })
+    for layer in ["0", "1"] {
+        std::fs::write(lowers.join(layer).join(layer), layer)?;
     }
+    let filesystem = kind.filesystem();
+    Union { kind, lowers, layers: 2, upper, work, root: root.clone() }.mount(user_namespace)?;
+    for layer in ["0", "1"] {
+        std::fs::read(root.join(layer))
+            .map_err(|error| Failure::from(error).while_doing(&format!("a file of layer {layer} of {filesystem}")))?;
+    }
+    Ok(())
 }
 
 fn refused(what: &str, path: &Path, error: nix::errno::Errno) -> Failure {

@@ -73,6 +73,7 @@ impl Comparison<'_> {
                 "kernel" => self.seen.kernel_release.clone(),
                 "root_filesystem" => self.seen.root_filesystem.clone(),
                 "data_filesystem" => self.seen.data_filesystem.clone(),
+                "root_layers" => self.seen.root_layers.map(|layers| layers.to_string()).unwrap_or_default(),
                 "clock_source" => self.seen.clock_source.clone(),
                 // What only the host can see of it is among the facts.
                 _ => match self.profile.got.get(&name) {

@@ -1,9 +1,12 @@
 //! Starts arms for the rounds: opens every environment's outermost layer once, launches it per block, has the agent
 //! inside start the rest of the stack, and compares asked with got before anyone measures.
 
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::sync::Arc;
 
-use plimsoll_protocol::NestOrder;
+use plimsoll_agent::workload::layer_tree::Tree;
+use plimsoll_protocol::{NestOrder, TreeOrder};
 
 use super::expectation::{self, Asked};
 use super::session::LiveSession;
@@ -79,6 +82,7 @@ impl Launchpad {
         facts.extend(inner.facts);
         let mut labels = vessel.labels();
         labels.extend(inner.labels);
+        labels.extend(vessel.data_on_host().and_then(|data| other_disk(&self.place.data, data)));
         let mut layer = vessel.asked();
         layer.extend(inner.asked);
         let virtual_machine = environment.stack().len() == 1 && environment.stack()[0].engine.virtual_machine;
@@ -97,10 +101,11 @@ impl Launcher for Launchpad {
         let layer = berth.layer.as_mut().map_err(|failure| failure.clone())?;
         let requested = clock::now();
         let vessel = layer.launch(&order)?;
+        let tree = self.place.tree.as_ref().map(Tree::order);
         let mut session = LiveSession::new(vessel, &self.limits.cpus, &self.place.data, self.steal_share_max);
         let mut greet = || -> Result<(f64, Profile), Failure> {
             session.hello()?;
-            let inner = nest(&mut session, &environment, &order)?;
+            let inner = nest(&mut session, &environment, &order, tree.clone())?;
             let ready_seconds = requested.elapsed().as_secs_f64();
             Ok((ready_seconds, self.profile(&environment, &mut session, inner)?))
         };
@@ -125,6 +130,14 @@ fn open(place: &Arc<Place>, environment: &Environment) -> Result<Box<dyn Layer>,
     engine.ok_or_else(|| Failure::launch(format!("no engine `{}`", outermost.engine.name)))?.open(place, outermost)
 }
 
+/// Label of an environment whose data do not lie on the disk under test, and so on another one than native's.
+const OTHER_DISK: &str = "data on another disk";
+
+fn other_disk(under_test: &Path, data: &Path) -> Option<String> {
+    let device = |path: &Path| std::fs::metadata(path).ok().map(|metadata| metadata.dev());
+    (device(under_test)? != device(data)?).then(|| OTHER_DISK.to_owned())
+}
+
 /// What the inner layers of a stack add to a profile. The agent reports it in one map, by prefix.
 #[derive(Default)]
 struct Inner {
@@ -133,10 +146,15 @@ struct Inner {
     labels: Vec<String>,
 }
 
-fn nest(session: &mut LiveSession, environment: &Environment, order: &LaunchOrder) -> Result<Inner, Failure> {
+fn nest(
+    session: &mut LiveSession,
+    environment: &Environment,
+    order: &LaunchOrder,
+    tree: Option<TreeOrder>,
+) -> Result<Inner, Failure> {
     let Some(stack) = environment.inner() else { return Ok(Inner::default()) };
     let cpus = (0..).take(order.limits.cpus.len()).collect();
-    let nest = NestOrder { stack, launch: order.name.clone(), cpus, memory_bytes: order.limits.memory_bytes };
+    let nest = NestOrder { stack, launch: order.name.clone(), cpus, memory_bytes: order.limits.memory_bytes, tree };
     let mut inner = Inner::default();
     for (name, value) in session.nest(nest)? {
         if let Some(name) = name.strip_prefix("asked.") {
@@ -204,6 +222,10 @@ mod tests {
             Vec::new()
         }
 
+        fn cpu_time(&self) -> Option<std::time::Duration> {
+            None
+        }
+
         fn park(&mut self) -> Result<(), Failure> {
             Ok(())
         }
@@ -222,14 +244,31 @@ mod tests {
     }
 
     #[test]
+    fn data_on_another_disk_are_said_to_be() {
+        let folder = tempfile::tempdir_in("/var/tmp").unwrap();
+        assert_eq!(other_disk(folder.path(), Path::new("/var/tmp")), None);
+        assert_eq!(other_disk(folder.path(), Path::new("/proc")).as_deref(), Some(OTHER_DISK));
+        assert_eq!(other_disk(folder.path(), Path::new("/nonexistent")), None, "what is not known is not said");
+    }
+
+    #[test]
     fn a_launch_that_fails_says_what_it_left_behind() {
         let folder = tempfile::tempdir().unwrap();
         let run = "plimsoll-test-wreck".to_owned();
         let journal = Journal::start(folder.path(), &run).unwrap();
         let (scratch, data) = (folder.path().to_owned(), folder.path().to_owned());
         let bundle = Bundle::default();
-        let place =
-            Place { run, scratch, data, journal, bundle, root: false, data_disk_bytes: 0, interrupted: || false };
+        let place = Place {
+            run,
+            scratch,
+            data,
+            journal,
+            bundle,
+            tree: None,
+            root: false,
+            data_disk_bytes: 0,
+            interrupted: || false,
+        };
         let place = Arc::new(place);
         let berth = Berth { environment: Environment::native(), layer: Ok(Box::new(Wreck)) };
         let limits = Limits { cpus: vec![0], memory_bytes: 1 << 30 };

@@ -10,12 +10,14 @@ pub mod bundle;
 mod cage;
 pub mod cgroup;
 mod clocks;
+pub mod device;
 pub mod enclosure;
 pub mod engines;
 mod expectation;
 mod ground;
 pub mod journal;
 mod launchpad;
+mod lowers;
 mod oci;
 mod patience;
 pub mod place;
@@ -28,7 +30,9 @@ mod testing;
 mod trial;
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use plimsoll_agent::wire::Wire;
 
@@ -116,6 +120,11 @@ pub trait Vessel: Send {
     /// The directory for workloads' data, as the agent sees it.
     fn data_dir(&self) -> String;
 
+    /// Where the host keeps what is written in the data directory, if that is not in the run's own folder.
+    fn data_on_host(&self) -> Option<&Path> {
+        None
+    }
+
     /// What the layer asked the engine for, to be compared with what the agent sees (`kernel`, `root_filesystem`,
     /// `data_filesystem`, `clock_source`: values separated by `|` where several are right), or with the fact of the same
     /// name, where only the host's side can see it.
@@ -126,6 +135,9 @@ pub trait Vessel: Send {
 
     /// Words that qualify every number of this environment.
     fn labels(&self) -> Vec<String>;
+
+    /// CPU time that everything which it runs on this host has used so far; `None` where the kernel does not say.
+    fn cpu_time(&self) -> Option<Duration>;
 
     /// Stops every process of the environment.
     ///

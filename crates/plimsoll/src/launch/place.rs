@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use plimsoll_agent::workload::layer_tree::Tree;
+use plimsoll_protocol::TreeOrder;
 use sha2::{Digest, Sha256};
 
 use super::bundle::{AGENT_PATH, Bundle};
@@ -26,6 +28,8 @@ pub struct Place {
     pub journal: Journal,
     /// The agent's executable with everything that it needs, copied once per run.
     pub bundle: Bundle,
+    /// Files of a workload that lie in the layers of roots, if the run has such a workload.
+    pub tree: Option<Tree>,
     /// Whether we are root (in a guest: always).
     pub root: bool,
     /// Size of every guest's data disk, bytes: a plan makes it larger for larger files.
@@ -58,6 +62,7 @@ impl Place {
             data: folders.data_in.join(format!("{run}-data")),
             journal: Journal::start(&folders.journals, run)?,
             bundle: Bundle::default(),
+            tree: None,
             root: nix::unistd::geteuid().is_root(),
             data_disk_bytes: DATA_DISK_BYTES_MIN,
             interrupted,
@@ -69,6 +74,16 @@ impl Place {
                 Err(failure)
             }
         }
+    }
+
+    /// Has these files laid into the layers of roots.
+    ///
+    /// # Errors
+    /// When they cannot be what is asked for.
+    pub fn with_tree(mut self, order: Option<&TreeOrder>) -> Result<Self, Failure> {
+        let refused = |error: plimsoll_agent::workload::WorkloadError| Failure::launch(error.to_string());
+        self.tree = order.map(Tree::of).transpose().map_err(refused)?;
+        Ok(self)
     }
 
     fn fill(&mut self, executable: &Path) -> Result<(), Failure> {

@@ -204,6 +204,18 @@ fn wire_up(command: &mut Command, interrupted: fn() -> bool) -> std::io::Result<
     Wire::new(from_it.into(), to_it.into(), interrupted)
 }
 
+/// Starts a program beside this process, which lives until whoever this process becomes ends. It is given nothing to read,
+/// and what it says on stderr goes where ours goes.
+///
+/// # Errors
+/// When it cannot be started; names it.
+pub(super) fn start_beside(program: &Path, args: &[String]) -> Result<Child, Failure> {
+    let mut command = Command::new(program);
+    command.args(args).stdin(Stdio::null()).stdout(Stdio::null());
+    before_exec(&mut command, BeforeExec { dies_with_parent: true, ..BeforeExec::default() });
+    command.spawn().map_err(|error| Failure::from(error).while_doing(&format!("cannot start {}", program.display())))
+}
+
 /// Becomes another program, with the environment of this process; returns only what went wrong.
 pub(super) fn replace_self(program: &Path, args: &[String]) -> std::io::Error {
     use std::os::unix::process::CommandExt;

@@ -13,7 +13,7 @@ use super::{Diagnosis, Vessel};
 use crate::clock;
 use crate::evidence::{DiskMeter, StealMeter, StealReading};
 use crate::rounds::{Session, Slice};
-use crate::sample::{Cause, Failure};
+use crate::sample::{Cause, Evidence, Failure};
 
 /// From the request to the first answer of an agent; an emulated guest on a busy host needs most of it.
 const READY_WAIT: Duration = Duration::from_secs(120);
@@ -21,6 +21,8 @@ const READY_WAIT: Duration = Duration::from_secs(120);
 const PREPARE_WAIT: Duration = Duration::from_secs(180);
 /// What a slice may take beside its own time: a unit that is slow under emulation, and verification.
 const SLICE_WAIT: Duration = Duration::from_secs(120);
+/// Writing back what others left in memory for the disk under test.
+const SETTLE_WAIT: Duration = Duration::from_secs(120);
 /// Everything else.
 const ANSWER_WAIT: Duration = Duration::from_secs(30);
 /// How long an agent may take to say goodbye; then it is ended.
@@ -40,19 +42,11 @@ pub(super) struct LiveSession {
 }
 
 impl LiveSession {
-    pub(super) fn new(vessel: Box<dyn Vessel>, cpus: &[u32], disk: &Path, steal_share_max: f64) -> Self {
+    pub(super) fn new(vessel: Box<dyn Vessel>, cpus: &[u32], data: &Path, steal_share_max: f64) -> Self {
         let data_dir = vessel.data_dir();
         let meter = StealMeter::open(cpus).ok();
-        Self {
-            vessel,
-            data_dir,
-            meter,
-            disk: DiskMeter::under(disk),
-            steal_share_max,
-            clocks: Clocks::default(),
-            parked: false,
-            gone: false,
-        }
+        let disk = DiskMeter::under(vessel.data_on_host().unwrap_or(data));
+        Self { vessel, data_dir, meter, disk, steal_share_max, clocks: Clocks::default(), parked: false, gone: false }
     }
 
     pub(super) fn vessel(&self) -> &dyn Vessel {
@@ -83,6 +77,14 @@ impl LiveSession {
         match self.ask(&Request::Observe { data_dir: self.data_dir.clone() }, ANSWER_WAIT)? {
             Reply::Observation(observation) => Ok(*observation),
             other => Err(unexpected("observe", &other)),
+        }
+    }
+
+    /// Nothing waits to be written any more when the slice begins, neither a neighbour's data nor that of the slice before.
+    fn settle(&mut self) -> Result<(), Failure> {
+        match self.ask(&Request::Settle, SETTLE_WAIT)? {
+            Reply::Settled => Ok(()),
+            other => Err(unexpected("settle", &other)),
         }
     }
 
@@ -147,15 +149,19 @@ impl Session for LiveSession {
 
     fn slice(&mut self, lead_in: Duration, slice_min: Duration) -> Result<Slice, Failure> {
         let order = SliceOrder { lead_in_ns: lead_in.as_nanos() as u64, slice_ns_min: slice_min.as_nanos() as u64 };
+        // Before the meters: they would take what is written back for the slice's own.
+        self.settle()?;
         if let Some(meter) = &mut self.meter {
             meter.start();
         }
         if let Some(disk) = &mut self.disk {
             disk.start();
         }
+        let used = self.vessel.cpu_time();
         let started = clock::now();
         let reply = self.ask(&Request::Slice(order), SLICE_WAIT + lead_in + slice_min)?;
         let seconds_outside = started.elapsed().as_secs_f64();
+        let used = used.zip(self.vessel.cpu_time()).and_then(|(before, after)| cpu_between(before, after));
         let counted = self.meter.as_mut().and_then(StealMeter::end);
         let delivered = self.disk.as_mut().and_then(DiskMeter::end);
         let Reply::Slice(report) = reply else { return Err(unexpected("slice", &reply)) };
@@ -172,6 +178,7 @@ impl Session for LiveSession {
                 .unwrap_or_default()
                 .into_iter()
                 .chain(delivered.into_iter().flatten())
+                .chain(used)
                 .collect(),
         })
     }
@@ -215,6 +222,11 @@ impl Drop for LiveSession {
     }
 }
 
+fn cpu_between(before: Duration, after: Duration) -> Option<Evidence> {
+    let value = after.checked_sub(before)?.as_secs_f64();
+    Some(Evidence { source: "cgroup".to_owned(), name: Evidence::CPU.to_owned(), unit: "s".to_owned(), value })
+}
+
 /// The rule that spoils a slice: fixed in the plan before the run, the same for every environment.
 fn stolen(counted: &StealReading, share_max: f64) -> Option<String> {
     let share = counted.stolen_share;
@@ -224,4 +236,95 @@ fn stolen(counted: &StealReading, share_max: f64) -> Option<String> {
 fn unexpected(asked: &str, got: &Reply) -> Failure {
     let got: String = format!("{got:?}").chars().take(120).collect();
     Failure::new(Cause::Protocol, format!("asked to {asked}, the agent answered {got}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixStream;
+    use std::thread;
+
+    use plimsoll_agent::Wire;
+    use plimsoll_protocol::SliceReport;
+
+    use super::*;
+
+    /// A stream, and nothing around it.
+    struct Stream(Wire);
+
+    impl Vessel for Stream {
+        fn wire(&mut self) -> &mut Wire {
+            &mut self.0
+        }
+
+        fn data_dir(&self) -> String {
+            "/data".to_owned()
+        }
+
+        fn asked(&self) -> BTreeMap<String, String> {
+            BTreeMap::new()
+        }
+
+        fn facts(&self) -> BTreeMap<String, String> {
+            BTreeMap::new()
+        }
+
+        fn labels(&self) -> Vec<String> {
+            Vec::new()
+        }
+
+        fn cpu_time(&self) -> Option<Duration> {
+            None
+        }
+
+        fn park(&mut self) -> Result<(), Failure> {
+            Ok(())
+        }
+
+        fn resume(&mut self) -> Result<(), Failure> {
+            Ok(())
+        }
+
+        fn diagnose(&mut self) -> Diagnosis {
+            Diagnosis { out_of_memory: false, words: String::new() }
+        }
+
+        fn tear_down(&mut self) -> Result<(), Failure> {
+            Ok(())
+        }
+    }
+
+    fn over(stream: &UnixStream) -> Wire {
+        let copy = || stream.try_clone().unwrap().into();
+        Wire::new(copy(), copy(), || false).unwrap()
+    }
+
+    /// What a session asks for a slice, of an agent that answers `replies`.
+    fn asked(replies: Vec<Reply>) -> (Vec<Request>, Result<Slice, Failure>) {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let agent = thread::spawn(move || {
+            let mut wire = over(&theirs);
+            let answer = |reply: &Reply| {
+                let request = read_frame(&mut wire).ok()?;
+                write_frame(&mut wire, reply).ok().map(|()| request)
+            };
+            replies.iter().map_while(answer).collect()
+        });
+        let mut session = LiveSession::new(Box::new(Stream(over(&ours))), &[0], Path::new("/"), 0.06);
+        let slice = session.slice(Duration::from_millis(20), Duration::ZERO);
+        drop((session, ours));
+        (agent.join().unwrap(), slice)
+    }
+
+    #[test]
+    fn the_disk_is_settled_before_the_lead_in_and_a_slice_needs_it() {
+        let report =
+            SliceReport { work: 1.0, seconds: 1e-9, handled_seconds: 1e-9, units: 1, ..SliceReport::default() };
+        let (requests, slice) = asked(vec![Reply::Settled, Reply::Slice(report)]);
+        assert_eq!(requests, [Request::Settle, Request::Slice(SliceOrder { lead_in_ns: 20_000_000, slice_ns_min: 0 })]);
+        assert_eq!(slice.unwrap().work, 1.0);
+
+        let (cause, message) = (Cause::Workload, "the disk fell".to_owned());
+        let (requests, slice) = asked(vec![Reply::Failed { cause, message: message.clone() }]);
+        assert_eq!((requests, slice.unwrap_err()), (vec![Request::Settle], Failure::new(cause, message)));
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::enclosure::{Enclosure, TRIAL_WORD, Then, arguments};
+use super::enclosure::{Enclosure, TRIAL_WORD, Then, UnionKind, arguments};
 use super::process::run_tool;
 use crate::interrupt;
 use crate::sample::Failure;
@@ -10,13 +10,13 @@ use crate::sample::Failure;
 /// How long the trial may take.
 const TRIAL_BOUND: Duration = Duration::from_secs(3);
 
-/// Enters the namespaces that a container needs here and mounts an overlay in them.
+/// Enters the namespaces that a container needs here and mounts a union in them.
 ///
 /// # Errors
 /// Why not.
-pub(super) fn can_enclose() -> Result<(), Failure> {
+pub(super) fn can_enclose(union: UnionKind) -> Result<(), Failure> {
     let user_namespace = !nix::unistd::geteuid().is_root();
-    let trial = Enclosure { user_namespace, unmount: Vec::new(), overlay: None, then: Then::Trial };
+    let trial = Enclosure { user_namespace, unmount: Vec::new(), root: None, then: Then::Trial(union) };
     let [subcommand, order] = arguments(&trial)?;
     let output = run_tool(&["/proc/self/exe", &subcommand, &order], TRIAL_BOUND, interrupt::requested)?;
     if output.stdout == TRIAL_WORD {

@@ -38,6 +38,7 @@ fn arm_seconds(settled: &Settled, environment: &Environment, emulated: bool) -> 
     let warm_up = design.warm_up_min.as_secs_f64() * longer + AROUND_A_SLICE;
     let of_workload = |workload: &WorkloadDesign| {
         let warm_ups = f64::from(workload.warm_up.slices_min) + WARM_UP_MORE;
+        let warm_ups = warm_ups.min(f64::from(workload.warm_up.slices_max));
         PREPARING * slow + warm_up * warm_ups + slice * f64::from(design.slices)
     };
     launch_seconds(environment, slow) + design.workloads.iter().map(of_workload).sum::<f64>()

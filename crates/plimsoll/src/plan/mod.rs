@@ -9,6 +9,7 @@
 pub mod estimate;
 pub mod file;
 mod groups;
+mod points;
 pub mod preset;
 pub mod quantity;
 mod settle;
@@ -25,6 +26,7 @@ use plimsoll_protocol::Parameters;
 
 use crate::environment::{EngineAbout, Environment, suggest};
 
+use points::Points;
 pub use settle::{HostNumbers, Settled};
 use sweep::Written;
 pub use wishes::{Said, Wishes};
@@ -55,7 +57,7 @@ pub struct Plan {
     preset: Option<String>,
     blocks: u32,
     slices: u32,
-    tested_only: bool,
+    points: Points,
     slice_min: Duration,
     precision: Option<f64>,
     time: Option<Duration>,
@@ -138,7 +140,7 @@ impl Checker<'_> {
             preset,
             blocks: self.blocks(&wishes, precision.is_some()),
             slices: self.number(wishes.slices.as_ref(), 1, SLICES_MAX).unwrap_or(3) as u32,
-            tested_only: self.tested_only(wishes.points.as_ref()),
+            points: self.text(wishes.points.as_ref(), Points::read).unwrap_or(Points::All),
             slice_min: self.slice_min(&wishes),
             precision,
             time: self.text(wishes.time.as_ref(), quantity::duration),
@@ -229,14 +231,6 @@ impl Checker<'_> {
         let asked = wishes.blocks.as_ref().filter(|said| !precise || !said.at.starts_with("preset "));
         let default = if precise { PRECISION_BLOCKS_MAX } else { 5 };
         self.number(asked, 1, BLOCKS_MAX).unwrap_or(default) as u32
-    }
-
-    fn tested_only(&mut self, said: Option<&Said<String>>) -> bool {
-        let said_otherwise = said.filter(|said| !["all", "tested"].contains(&said.value.as_str()));
-        if let Some(said) = said_otherwise {
-            self.wrong(&said.at, format!("must be \"all\" or \"tested\"{}", suggest(&said.value, &["all", "tested"])));
-        }
-        said.is_some_and(|said| said.value == "tested")
     }
 
     fn slice_min(&mut self, wishes: &Wishes) -> Duration {

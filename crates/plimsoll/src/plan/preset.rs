@@ -1,5 +1,9 @@
 //! Ready-made wishes, by name.
 
+use std::collections::BTreeMap;
+
+use plimsoll_protocol::Parameter;
+
 use super::wishes::{Said, Wishes};
 use crate::environment::suggest;
 
@@ -18,8 +22,10 @@ pub struct Preset {
     pub blocks: u64,
     /// Measured slices per launch and workload.
     pub slices: u64,
-    /// Whether each workload is measured at its tested point only.
-    pub tested_only: bool,
+    /// Workloads that are measured at all their points; the others at the tested one, as far as no parameter says more.
+    pub points: &'static [&'static str],
+    /// Parameters with their values: workload, parameter, values.
+    pub parameters: &'static [(&'static str, &'static str, &'static [u64])],
 }
 
 /// Every preset; a new one is one entry here.
@@ -31,7 +37,8 @@ pub const PRESETS: &[Preset] = &[
         workloads: &["cpu.lzma", "mem.triad", "kernel.syscall", "disk.randread", "start.ready"],
         blocks: 5,
         slices: 1,
-        tested_only: true,
+        points: &[],
+        parameters: &[],
     },
     Preset {
         name: "standard",
@@ -51,12 +58,36 @@ pub const PRESETS: &[Preset] = &[
         ],
         blocks: 10,
         slices: 3,
-        tested_only: true,
+        points: &[],
+        parameters: &[],
+    },
+    Preset {
+        name: "storage",
+        summary: "where files should lie: union filesystems by layers and depth, volumes, virtual disks, small and large I/O",
+        environments: &[
+            "native",
+            "sandbox",
+            "sandbox:disk=volume",
+            "docker",
+            "docker:disk=volume",
+            "gvisor",
+            "qemu",
+            "qemu:tuned",
+            "sandbox:layers=2",
+            "sandbox:layers=8",
+            "sandbox:layers=32",
+            "sandbox:layers=100",
+        ],
+        workloads: &["disk"],
+        blocks: 5,
+        slices: 1,
+        points: &["disk.layers"],
+        parameters: &[("disk.randread", "depth", &[1, 16]), ("disk.randwrite", "depth", &[1, 16])],
     },
 ];
 
 /// Presets that later versions are to have.
-const LATER: [&str; 5] = ["storage", "network", "apps", "vm", "paper"];
+const LATER: [&str; 4] = ["network", "apps", "vm", "paper"];
 
 /// Why there is no preset of this name.
 pub(super) fn missing(name: &str) -> String {
@@ -74,6 +105,20 @@ pub fn find(name: &str) -> Option<&'static Preset> {
 }
 
 impl Preset {
+    fn points_text(&self) -> String {
+        if self.points.is_empty() { "tested".to_owned() } else { self.points.join(",") }
+    }
+
+    fn wished_parameters(&self, at: &str) -> BTreeMap<String, BTreeMap<String, Said<Vec<Parameter>>>> {
+        let mut all: BTreeMap<String, BTreeMap<_, _>> = BTreeMap::new();
+        for (workload, parameter, values) in self.parameters {
+            let values = values.iter().map(|value| Parameter::Integer(*value)).collect();
+            let of_workload = all.entry((*workload).to_owned()).or_default();
+            of_workload.insert((*parameter).to_owned(), Said::new(values, at));
+        }
+        all
+    }
+
     /// The preset as wishes.
     #[must_use]
     pub fn wishes(&self) -> Wishes {
@@ -84,7 +129,8 @@ impl Preset {
             workloads: said(self.workloads),
             blocks: Some(Said::new(self.blocks, at.clone())),
             slices: Some(Said::new(self.slices, at.clone())),
-            points: self.tested_only.then(|| Said::new("tested".to_owned(), at.clone())),
+            points: Some(Said::new(self.points_text(), at.clone())),
+            parameters: self.wished_parameters(&at),
             ..Wishes::default()
         }
     }

@@ -3,16 +3,18 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use plimsoll_agent::workload::{About, MeasuredBy, MetricKind, Room};
-use plimsoll_protocol::{Parameter, WorkloadOrder};
+use plimsoll_agent::workload::{About, MeasuredBy, MetricKind, Room, Workload};
+use plimsoll_protocol::{Parameter, TreeOrder, WorkloadOrder};
 
 use super::groups::{Bytes, HOST_SHARE_MAX, files_bytes_max, groups, refusals};
 use super::sweep::{self, Point};
 use super::{Plan, PlanError};
 use crate::environment::Environment;
 use crate::launch::place::DATA_DISK_BYTES_MIN;
-use crate::rounds::{Design, WorkloadDesign};
-use crate::sample::{Arm, MetricKindRecord, MetricRecord, PlanRecord, PointRecord, UnusableRecord, WorkloadRecord};
+use crate::rounds::{Design, WorkloadDesign, visits_max};
+use crate::sample::{
+    Arm, MetricKindRecord, MetricRecord, PlaceRecord, PlanRecord, PointRecord, UnusableRecord, WorkloadRecord,
+};
 
 /// Untimed lead-in of every slice: rewarms caches after parking.
 const LEAD_IN: Duration = Duration::from_millis(20);
@@ -54,6 +56,8 @@ pub struct Settled {
     pub record: PlanRecord,
     /// What is walked.
     pub design: Design,
+    /// Files that lie in the layers of roots, if a workload looks for them there.
+    pub tree: Option<TreeOrder>,
     /// The environments that take part, in the record's order, `native` first.
     pub environments: Vec<Environment>,
     /// Size of every guest's data disk, bytes.
@@ -97,6 +101,7 @@ impl Plan {
         }
         let groups = groups(&environments, each, data_disk_bytes, host);
         Ok(Settled {
+            tree: tree(&sized, seed),
             design: self.design(&sized, &groups, seed),
             record: self.record(host, &environments, unusable, &sized, groups, memory_bytes, seed),
             environments,
@@ -110,8 +115,9 @@ impl Plan {
         for workload in &self.workloads {
             let name = workload.about().name;
             let written = self.parameters.get(name).cloned().unwrap_or_default();
-            match sweep::points(*workload, room, &written, self.tested_only) {
-                Ok(points) => sized.push(Sized { about: workload.about(), points }),
+            let points = sweep::points(*workload, room, &written, self.points.tested_only(name));
+            match points.and_then(|points| self.check_slices(*workload, points)) {
+                Ok(points) => sized.push(Sized { workload: *workload, points }),
                 Err(wrong) => {
                     errors
                         .extend(wrong.into_iter().map(|message| PlanError { at: format!("workload {name}"), message }));
@@ -121,13 +127,31 @@ impl Plan {
         if errors.is_empty() { Ok(sized) } else { Err(errors) }
     }
 
+    /// Whether every point can be measured as often as the plan may want it in a launch.
+    fn check_slices(&self, workload: &dyn Workload, points: Vec<Point>) -> Result<Vec<Point>, Vec<String>> {
+        let (warm_up, visits) = (workload.about().warm_up.slices_max, visits_max(self.slices));
+        let wanted = u64::from(warm_up) + u64::from(visits);
+        let lacks = |point: &Point| {
+            let limit = workload.slices_max(&point.parameters).filter(|limit| limit.slices < wanted)?;
+            let (parameter, slices) = (limit.parameter, limit.slices);
+            Some(format!(
+                "{} slices may take {wanted} turns in a launch, with those for slices that the host disturbs, and there is \
+                 data for {slices}: set `{parameter}` to {wanted} in the plan, or fewer slices",
+                self.slices
+            ))
+        };
+        let mut errors: Vec<String> = points.iter().filter_map(lacks).collect();
+        errors.dedup();
+        if errors.is_empty() { Ok(points) } else { Err(errors) }
+    }
+
     fn design(&self, sized: &[Sized], groups: &[Vec<u32>], seed: u64) -> Design {
-        let sliced = sized.iter().filter(|one| one.about.measured_by == MeasuredBy::Slices);
+        let sliced = sized.iter().filter(|one| one.about().measured_by == MeasuredBy::Slices);
         Design {
             seed,
             groups: groups.iter().map(|group| arms(group)).collect(),
             workloads: sliced
-                .flat_map(|one| one.points.iter().map(|point| workload_design(one.about, point, seed)))
+                .flat_map(|one| one.points.iter().map(|point| workload_design(one.about(), point, seed)))
                 .collect(),
             blocks: self.blocks,
             slices: self.slices,
@@ -150,6 +174,7 @@ impl Plan {
     ) -> PlanRecord {
         PlanRecord {
             environments: environments.iter().map(|environment| environment.name().to_owned()).collect(),
+            places: environments.iter().map(places).collect(),
             unusable,
             workloads: sized.iter().map(workload_record).collect(),
             groups,
@@ -170,16 +195,32 @@ impl Plan {
     }
 }
 
+fn tree(sized: &[Sized], seed: u64) -> Option<TreeOrder> {
+    let points = |one: &Sized| one.points.iter().map(|point| point.parameters.clone()).collect::<Vec<_>>();
+    sized.iter().find_map(|one| one.workload.tree(&points(one), seed))
+}
+
+fn places(environment: &Environment) -> Vec<PlaceRecord> {
+    let numbers = environment.numbers().into_iter();
+    numbers.map(|(option, value, rest)| PlaceRecord { option: option.to_owned(), value, rest }).collect()
+}
+
 /// A workload with its points.
 struct Sized {
-    about: &'static About,
+    workload: &'static dyn Workload,
     points: Vec<Point>,
+}
+
+impl Sized {
+    fn about(&self) -> &'static About {
+        self.workload.about()
+    }
 }
 
 /// The files of the workload that keeps most; a workload's files go before the next one's are made.
 fn files_bytes(sized: &[Sized]) -> u64 {
-    let on_disk = sized.iter().filter(|one| one.about.uses_disk).flat_map(|one| &one.points);
-    on_disk.filter_map(|point| point.parameters.integer("file_bytes", 0, u64::MAX).ok()).max().unwrap_or(0)
+    let of_one = |one: &Sized| one.points.iter().map(|point| one.workload.files_bytes(&point.parameters)).max();
+    sized.iter().filter_map(of_one).max().unwrap_or(0)
 }
 
 /// A disk of which the largest files take three quarters at most: the filesystem on it needs the rest.
@@ -207,7 +248,8 @@ fn workload_design(about: &About, point: &Point, seed: u64) -> WorkloadDesign {
     WorkloadDesign { order, point: point.json(), warm_up: about.warm_up }
 }
 
-fn workload_record(Sized { about, points }: &Sized) -> WorkloadRecord {
+fn workload_record(sized: &Sized) -> WorkloadRecord {
+    let (about, points) = (sized.about(), &sized.points);
     let all_share =
         |name: &String, value: &Parameter| points.iter().all(|point| point.parameters.0.get(name) == Some(value));
     let as_text = |point: &Point, shared: bool| {
@@ -221,6 +263,7 @@ fn workload_record(Sized { about, points }: &Sized) -> WorkloadRecord {
         kind: match metric.kind {
             MetricKind::Rate => MetricKindRecord::Rate,
             MetricKind::Time => MetricKindRecord::Time,
+            MetricKind::CpuTime => MetricKindRecord::CpuTime,
             MetricKind::Percentile(histogram, p) => MetricKindRecord::Percentile { histogram: histogram.to_owned(), p },
         },
         headline: metric.headline,

@@ -240,17 +240,17 @@ fn the_default_memory_holds_every_workload_on_hosts_with_many_cpus() {
 #[test]
 fn what_is_named_without_a_preset_has_the_default_blocks_and_slices() {
     let named = check(Wishes { environments: said(&["sandbox"]), ..Wishes::default() }).unwrap();
-    assert_eq!((named.blocks, named.slices, named.tested_only), (5, 3, false));
+    assert_eq!((named.blocks, named.slices, &named.points), (5, 3, &Points::All));
     let preset = Some(Said::new("standard".to_owned(), "--preset"));
     let both = check(Wishes { preset, environments: said(&["sandbox"]), ..Wishes::default() }).unwrap();
-    assert_eq!((both.blocks, both.slices, both.tested_only), (10, 3, true));
+    assert_eq!((both.blocks, both.slices, &both.points), (10, 3, &Points::Of(Vec::new())));
 }
 
 #[test]
 fn a_preset_of_a_later_version_is_no_typing_error() {
-    for name in ["storage", "network", "apps", "vm", "paper"] {
+    for name in ["network", "apps", "vm", "paper"] {
         let wishes = Wishes { preset: Some(Said::new(name.to_owned(), "--preset")), ..Wishes::default() };
-        let expected = format!("--preset: preset `{name}` is not in this version; there is quick, standard");
+        let expected = format!("--preset: preset `{name}` is not in this version; there is quick, standard, storage");
         assert_eq!(check(wishes).unwrap_err(), [expected]);
     }
 }
@@ -355,4 +355,21 @@ fn a_guest_that_keeps_its_data_in_memory_takes_no_disk() {
     };
     assert!(tight("qemu").is_err());
     assert!(tight("qemu:disk=initramfs").is_ok());
+}
+
+fn settled_layers(text: &str) -> Result<Settled, Vec<String>> {
+    let wishes = Wishes { workloads: said(&["disk.layers"]), ..file::read("p", text).unwrap() };
+    let settled = check(wishes).unwrap().settle(&host(), Vec::new(), 1);
+    settled.map_err(|errors| errors.iter().map(ToString::to_string).collect())
+}
+
+#[test]
+fn a_plan_that_may_want_more_slices_than_there_is_data_for_is_refused_with_what_to_set() {
+    assert!(settled_layers("slices = 3\n").is_ok());
+    let expected = "workload disk.layers: 4 slices may take 8 turns in a launch, with those for slices that the host disturbs, \
+                    and there is data for 6: set `rounds` to 8 in the plan, or fewer slices";
+    assert_eq!(settled_layers("slices = 4\n").unwrap_err(), [expected]);
+    assert!(settled_layers("slices = 4\n[parameters.\"disk.layers\"]\nrounds = 8\n").is_ok());
+    let repeated = "slices = 50\n[parameters.\"disk.layers\"]\noperation = [\"again\", \"missing\"]\n";
+    assert!(settled_layers(repeated).is_ok(), "what can be repeated has no end");
 }

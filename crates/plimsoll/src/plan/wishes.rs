@@ -33,7 +33,7 @@ pub struct Wishes {
     pub blocks: Option<Said<u64>>,
     /// Measured slices per launch and workload.
     pub slices: Option<Said<u64>>,
-    /// `all` points of a sweep, or only those that are `tested`.
+    /// `all` points of every workload, those of the workloads named here, or only those that are `tested`.
     pub points: Option<Said<String>>,
     /// Shortest slice, such as `200ms`.
     pub slice: Option<Said<String>>,

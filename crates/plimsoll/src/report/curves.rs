@@ -6,12 +6,10 @@
 
 use serde::Serialize;
 
-use super::sweep::{Column, Drawn, Sweep, SweepRow};
+use super::sweep::{Column, Drawn, PLACES_MIN, Sweep, SweepRow};
 use super::units;
 use super::words::Tone;
 
-/// Different places on the axis from which on there is something to draw.
-const PLACES_MIN: usize = 3;
 /// Span of the axis of points above which it is logarithmic.
 const LINEAR_X_MAX: f64 = 16.0;
 /// The same of the axis of values.

@@ -12,7 +12,7 @@ use crate::sample::{
     SliceRecord, StopReason, UnusableRecord, WorkloadRecord,
 };
 
-pub(super) use sweep::{hostile_sweeps, sweeps};
+pub(super) use sweep::{hostile_sweeps, ladder, sweeps};
 
 pub(super) fn written(format: &dyn Format, findings: &Findings) -> String {
     let mut bytes = Vec::new();
@@ -42,6 +42,7 @@ fn environment(name: &str, labels: &[&str]) -> EnvironmentFindings {
             ("transparent_hugepages", "always [madvise] never"),
         ]),
         mismatches: Vec::new(),
+        places: Vec::new(),
     }
 }
 
@@ -344,6 +345,7 @@ pub(super) fn plan() -> PlanRecord {
     };
     PlanRecord {
         environments: words(&["native", "docker:net=host,disk=volume", "qemu"]),
+        places: Vec::new(),
         unusable: frame().unusable,
         workloads: vec![
             WorkloadRecord {

@@ -10,6 +10,7 @@ use std::io::{self, Write};
 use minijinja::{AutoEscape, Environment, Value, context};
 use serde::Serialize;
 
+use super::along;
 use super::curves::Curves;
 use super::environments::spoiled;
 use super::page::{Page, Panel, Row};
@@ -59,6 +60,7 @@ fn rendered(findings: &Findings) -> Result<String, minijinja::Error> {
     }
     let page = Page::of(findings);
     let families: Vec<Drawn<'_>> = page.families.iter().map(Drawn::of).collect();
+    let along: Vec<DrawnSweep<'_>> = page.along.iter().map(DrawnSweep::of).collect();
     engine.get_template("report.html")?.render(context! {
         style => Value::from_safe_string(STYLE.to_owned()),
         json => Value::from_safe_string(embedded_json(findings)),
@@ -69,6 +71,7 @@ fn rendered(findings: &Findings) -> Result<String, minijinja::Error> {
         host => pairs(&findings.run.host),
         sweeps => context! { title => sweep::TITLE, introduction => sweep::INTRODUCTION },
         families => families,
+        along => context! { title => along::TITLE, introduction => along::INTRODUCTION, sweeps => along },
         page => page,
     })
 }
@@ -110,14 +113,19 @@ struct DrawnRow<'a> {
 impl<'a> Drawn<'a> {
     fn of(family: &'a super::page::Family) -> Self {
         let drawn = |panels: &'a [Panel]| panels.iter().map(DrawnPanel::of).collect();
-        let sweep = |sweep: &'a Sweep| DrawnSweep { sweep, curves: Curves::of(sweep) };
         Self {
             title: &family.title,
             headline: drawn(&family.headline),
-            sweeps: family.sweeps.iter().map(sweep).collect(),
+            sweeps: family.sweeps.iter().map(DrawnSweep::of).collect(),
             exploratory: drawn(&family.exploratory),
             further: drawn(&family.further),
         }
+    }
+}
+
+impl<'a> DrawnSweep<'a> {
+    fn of(sweep: &'a Sweep) -> Self {
+        Self { sweep, curves: Curves::of(sweep) }
     }
 }
 

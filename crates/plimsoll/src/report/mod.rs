@@ -5,6 +5,7 @@
 //! opens no file and knows no engine. One format, one file; the table is [`FORMATS`].
 
 mod advice;
+mod along;
 mod bars;
 mod counted;
 mod csv;

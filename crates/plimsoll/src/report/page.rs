@@ -14,7 +14,7 @@ use super::missing::{self, is_missing};
 use super::points::{with_point, workload_with_point};
 use super::sweep::{self, Place, Sweep, Swept};
 use super::words::{self, Tone, clean};
-use super::{advice, units};
+use super::{advice, along, units};
 use crate::analysis::Findings;
 use crate::analysis::findings::Comparison;
 
@@ -29,6 +29,8 @@ pub(super) struct Page {
     pub(super) answer: Vec<Sentence>,
     /// Families in the order of the findings.
     pub(super) families: Vec<Family>,
+    /// Sweeps over environments.
+    pub(super) along: Vec<Sweep>,
     /// What the formats for reading leave out, in a sentence.
     pub(super) left_out: Option<String>,
     /// What the numbers do not say.
@@ -127,6 +129,7 @@ impl Page {
             loud: advice::loud(findings),
             answer: advice::answer(findings),
             left_out: left_out(&families),
+            along: along::sweeps(findings, &cells_by_panel(findings)),
             families,
             warnings: advice::warnings(findings),
             advice: advice::sharper(findings),

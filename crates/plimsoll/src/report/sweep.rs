@@ -18,6 +18,8 @@ use crate::analysis::findings::{Comparison, MishapFindings};
 
 /// What stands in the place of an interval that there is none of.
 const NO_INTERVAL: &str = "[–]";
+/// Different places on an axis from which on there is a course to see.
+pub(super) const PLACES_MIN: usize = 3;
 /// What stands over all sweeps.
 pub(super) const TITLE: &str = "Point by point";
 /// What is to be known before they are read.
@@ -178,7 +180,8 @@ impl Cell {
         format!("{} {}", self.cost, self.interval).trim_end().to_owned()
     }
 
-    fn of(comparison: &Comparison, about: &About<'_>) -> Self {
+    /// The figure of a comparison.
+    pub(super) fn of(comparison: &Comparison, about: &About<'_>) -> Self {
         let is_spoiled = about.is_spoiled(&comparison.environment) && !is_control(comparison);
         let tone = match is_control(comparison) {
             true => words::control_verdict(comparison).1,
@@ -205,6 +208,11 @@ impl Cell {
                 higher_is_better: comparison.better != "lower",
             }),
         }
+    }
+
+    /// There is none, whatever the reason.
+    pub(super) fn absent() -> Self {
+        Self::without(ABSENT)
     }
 
     fn without(words: &str) -> Self {

@@ -21,7 +21,7 @@ use std::time::Duration;
 use plimsoll_protocol::WorkloadOrder;
 
 pub use schedule::Schedule;
-pub use walk::{Design, Walk, WorkloadDesign, walk};
+pub use walk::{Design, Walk, WorkloadDesign, visits_max, walk};
 pub use warm_up::{Warmth, warmth};
 
 use crate::sample::{Arm, Evidence, Failure, Histogram, LaunchRecord, MishapRecord, Profile, SliceBundle, StopReason};

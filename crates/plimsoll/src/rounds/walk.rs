@@ -71,6 +71,12 @@ pub struct Walk<'a> {
 /// free memory.
 const LACKS_MAX: u32 = 2;
 
+/// Most visits of a workload for so many planned slices: as many again make up for those that the host disturbs.
+#[must_use]
+pub fn visits_max(slices: u32) -> u32 {
+    2 * slices
+}
+
 /// How far the loop goes on after a step.
 type Step<T> = Result<T, End>;
 
@@ -232,7 +238,7 @@ impl Walker<'_> {
     fn visits(&mut self, spot: Spot, workload: usize) -> Step<()> {
         let planned = self.walk.design.slices;
         let mut undisturbed: BTreeMap<Arm, u32> = BTreeMap::new();
-        for visit in 0..2 * planned {
+        for visit in 0..visits_max(planned) {
             for (position, arm) in (0..).zip(self.schedule.visit(spot.block, spot.group, workload, visit)) {
                 let taken = self.slice(spot, workload, &arm, Phase::Measured, visit, position)?;
                 let count = undisturbed.entry(arm).or_default();

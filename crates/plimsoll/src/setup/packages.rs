@@ -144,6 +144,10 @@ pub(super) fn needs(engine: &str, architecture: &str) -> Option<(&'static str, V
             ("gvisor", vec![Need { only: &[(Manager::Apt, "debian")], ..runsc }])
         }
         "qemu" => ("qemu", qemu_needs(architecture)),
+        "fuse-overlayfs" => {
+            let url = "https://github.com/containers/fuse-overlayfs";
+            ("fuse-overlayfs", vec![need("fuse-overlayfs", ["fuse-overlayfs"; 5], url)])
+        }
         _ => return None,
     })
 }

@@ -12,7 +12,15 @@ use crate::ground::{Ground, ask, environment, hello, last_cpu, observe, pids_of_
 fn the_agent_sees_what_was_asked_for() {
     let Some(ground) = Ground::for_test("asked") else { return };
     let mut keeps_the_engine = ground.open("docker");
-    let names = ["docker", "docker:net=host", "docker:disk=volume", "docker:disk=tmpfs", "docker:seccomp=off"];
+    let names = [
+        "docker",
+        "docker:net=host",
+        "docker:disk=volume",
+        "docker:disk=tmpfs",
+        "docker:seccomp=off",
+        "docker:layers=2",
+        "docker:layers=120",
+    ];
     for (number, name) in (1..).zip(names) {
         let mut layer = ground.open(name);
         let mut vessel = layer.launch(&ground.order(number, 256)).unwrap();
@@ -22,6 +30,7 @@ fn the_agent_sees_what_was_asked_for() {
         assert_eq!(asked["root_filesystem"], seen.root_filesystem, "{name}");
         assert_eq!(asked["data_filesystem"], seen.data_filesystem, "{name}");
         assert_eq!(asked["kernel"], seen.kernel_release, "{name}");
+        assert_eq!(asked.get("root_layers").cloned(), seen.root_layers.map(|layers| layers.to_string()), "{name}");
         assert_eq!(seen.data_mount == vessel.data_dir(), name.contains("disk="), "{name}: {}", seen.data_mount);
         assert_eq!(seen.cpus_allowed, 1, "{name}");
         assert_eq!(seen.memory_limit_bytes, Some(256 << 20), "{name}");

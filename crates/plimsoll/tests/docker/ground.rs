@@ -64,6 +64,7 @@ impl Ground {
             scratch,
             journal: Journal::start(folder.path(), &run).unwrap(),
             bundle: Bundle::of_agent(Path::new(PLIMSOLL)).unwrap(),
+            tree: None,
             root: nix::unistd::geteuid().is_root(),
             data_disk_bytes: 0,
             interrupted: || false,

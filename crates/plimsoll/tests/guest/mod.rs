@@ -290,6 +290,7 @@ impl Guest {
             launch: self.name.clone(),
             cpus: vec![0],
             memory_bytes: self.memory_bytes,
+            tree: None,
         };
         match self.asked(&Request::Nest(order)) {
             Reply::Nested { data_dir, .. } => data_dir,

@@ -2,7 +2,7 @@
 //! requests under way in a part of it, and an engine that carries them.
 //!
 //! A unit is a number of requests that end, by whichever job; the queues stay full from unit to unit and are emptied
-//! only after a slice. Then what was read is compared, and some of what was written is read again.
+//! only after a slice, which is as many units as fit its time, or one of the size that the plan says. Then what was read is compared, and some of what was written is read again.
 
 mod aio;
 mod content;
@@ -26,7 +26,7 @@ use super::made::Made;
 use super::team::Team;
 use super::words::{Words, chosen};
 use super::{
-    About, MeasuredBy, Metric, MetricKind, ParameterAbout, Prepared, Recorder, Room, Scene, WarmUp, Workload,
+    About, MeasuredBy, Metric, MetricKind, Pace, ParameterAbout, Prepared, Recorder, Room, Scene, WarmUp, Workload,
     WorkloadError, check_multiple, mib,
 };
 
@@ -36,6 +36,7 @@ const JOBS_MAX: u64 = 256;
 const UNIT_BYTES: u64 = 8 << 20;
 const REQUESTS: u64 = 256;
 const REQUESTS_PER_SLOT: u64 = 64;
+const REQUESTS_MAX: u64 = 1 << 30;
 const ACCESS: &Words<bool> = &[("direct", true), ("buffered", false)];
 
 /// One of the workloads.
@@ -92,6 +93,11 @@ pub(super) const OF_A_MIXTURE: &[ParameterAbout] = &[
         meaning: "direct, or buffered for the page cache of whoever runs it",
         range: None,
     },
+    ParameterAbout {
+        name: "requests",
+        meaning: "requests that a slice is; 0: as many as end in its time",
+        range: Some((0, REQUESTS_MAX)),
+    },
     READ_PERCENT,
 ];
 const READ_PERCENT: ParameterAbout =
@@ -99,11 +105,15 @@ const READ_PERCENT: ParameterAbout =
 /// Parameters of one that does either: what its name says is no parameter.
 pub(super) const OF_ONE_DIRECTION: &[ParameterAbout] = OF_A_MIXTURE.split_at(OF_A_MIXTURE.len() - 1).0;
 
+/// What a unit of work costs the host, whoever does it.
+pub(super) const CPU: Metric = Metric { name: "cpu", unit: "s", kind: MetricKind::CpuTime, headline: false };
+
 /// Metrics of small requests.
 pub(super) const PER_REQUEST: &[Metric] = &[
     Metric { name: "iops", unit: "1/s", kind: MetricKind::Rate, headline: true },
     Metric { name: "latency.p50", unit: "s", kind: MetricKind::Percentile("latency", 0.50), headline: false },
     Metric { name: "latency.p99", unit: "s", kind: MetricKind::Percentile("latency", 0.99), headline: false },
+    CPU,
 ];
 
 /// Metrics of large ones.
@@ -111,6 +121,7 @@ pub(super) const PER_BYTE: &[Metric] = &[
     Metric { name: "throughput", unit: "B/s", kind: MetricKind::Rate, headline: true },
     Metric { name: "latency.p50", unit: "s", kind: MetricKind::Percentile("latency", 0.50), headline: false },
     Metric { name: "latency.p99", unit: "s", kind: MetricKind::Percentile("latency", 0.99), headline: false },
+    CPU,
 ];
 
 /// Points of small requests, as fio is mostly asked for.
@@ -123,6 +134,8 @@ struct Sizes {
     shape: Shape,
     jobs: usize,
     file_bytes: u64,
+    /// Requests that a slice is; else it goes by time.
+    amount: Option<u32>,
 }
 
 impl Sizes {
@@ -136,9 +149,13 @@ impl Sizes {
         blocks * job / jobs..blocks * (job + 1) / jobs
     }
 
-    /// Requests in a unit: about 8 MiB, but no more than 256, and twice that if it takes so much to have many times as many
-    /// as there are under way: around a unit's end the queues are looked after less promptly.
+    /// Requests in a unit: those of a slice if it goes by amount. Else about 8 MiB, but no more than 256, and twice that if it
+    /// takes so much to have many times as many as there are under way: around a unit's end the queues are looked after less
+    /// promptly.
     fn requests(&self) -> u32 {
+        if let Some(amount) = self.amount {
+            return amount;
+        }
         let (block_bytes, under_way) = (self.shape.block_bytes as u64, (self.jobs * self.shape.depth) as u64);
         let base = (UNIT_BYTES / block_bytes).clamp(1, REQUESTS);
         let many = (REQUESTS_PER_SLOT * under_way).min((2 * UNIT_BYTES / block_bytes).max(under_way));
@@ -163,6 +180,10 @@ impl Io {
             },
             jobs: about.count(parameters, "jobs")?,
             file_bytes: about.number(parameters, "file_bytes")?,
+            amount: match about.number(parameters, "requests")? {
+                0 => None,
+                amount => Some(amount as u32),
+            },
         };
         let wrong = |message: String| WorkloadError::Wrong(format!("{}: {message}", about.name));
         let (block_bytes, depth) = (sizes.shape.block_bytes as u64, sizes.shape.depth as u64);
@@ -220,7 +241,8 @@ impl Workload for Io {
             .with("depth", 1)
             .with("jobs", 1)
             .with("engine", EngineKind::WORDS[0].0)
-            .with("access", ACCESS[0].0);
+            .with("access", ACCESS[0].0)
+            .with("requests", 0);
         if self.about.parameter(READ_PERCENT.name).is_some() {
             derived = derived.with(READ_PERCENT.name, self.read_percent);
         }
@@ -238,6 +260,10 @@ impl Workload for Io {
         }
         check_room(name, sizes.file_bytes, room)?;
         Ok(parameters)
+    }
+
+    fn files_bytes(&self, parameters: &Parameters) -> u64 {
+        self.about.number(parameters, "file_bytes").unwrap_or(0)
     }
 
     fn points(&self, _room: &Room) -> Vec<Parameters> {
@@ -267,6 +293,7 @@ struct Requests {
     team: Team<Job>,
     shared: Arc<Shared>,
     per_unit: u32,
+    pace: Pace,
     direct: bool,
     block_bytes: u64,
     /// Of each request.
@@ -280,15 +307,20 @@ impl Requests {
         let (path, content, jobs, direct) = (made.path().to_owned(), content.clone(), sizes.jobs, sizes.shape.direct);
         let block_bytes = sizes.shape.block_bytes as u64;
         let (per_unit, work) = (sizes.requests(), if io.counts_bytes { block_bytes } else { 1 });
+        let pace = sizes.amount.map_or(Pace::Time, |_| Pace::Amount { lead_in: true });
         let of_job = Arc::clone(&shared);
         let team = Team::assemble(jobs, move |job| {
             Job::start(sizes.shape.clone(), &path, content.clone(), sizes.part(job), seed, Arc::clone(&of_job))
         })?;
-        Ok(Self { team, shared, per_unit, direct, block_bytes, work, made })
+        Ok(Self { team, shared, per_unit, pace, direct, block_bytes, work, made })
     }
 }
 
 impl Prepared for Requests {
+    fn pace(&self) -> Pace {
+        self.pace
+    }
+
     fn unit(&mut self, recorder: &mut Recorder) -> Result<f64, WorkloadError> {
         self.shared.begin(self.per_unit);
         let done = self.team.all(Task::Work)?;

@@ -2,9 +2,11 @@ use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt;
 
 use nix::errno::Errno;
+use plimsoll_protocol::SliceOrder;
 use tempfile::TempDir;
 
 use super::*;
+use crate::slice::run_slice;
 use crate::workload::tests::folder;
 
 static ABOUT: About = about("disk.test", "for tests", "request", PER_REQUEST, OF_ONE_DIRECTION);
@@ -147,6 +149,16 @@ fn units_are_some_mib_and_many_times_what_is_under_way() {
     };
     assert_eq!([requests(4096, 1, 1), requests(4096, 16, 1), requests(4096, 16, 4)], [256, 1024, 4096]);
     assert_eq!([requests(1 << 20, 1, 1), requests(1 << 20, 16, 1), requests(64 << 20, 1, 1)], [16, 16, 1]);
+}
+
+#[test]
+fn a_slice_by_amount_is_exactly_the_requests_that_the_plan_says() {
+    let (_folder, mut by_amount) = requests(IO, &plan("sync").with("jobs", 2).with("requests", 300));
+    let order = SliceOrder { lead_in_ns: 1, slice_ns_min: 5_000_000_000 };
+    let report = run_slice(&mut by_amount, &mut Recorder::with(&["latency"]), &order).unwrap();
+    assert_eq!((report.units, report.work), (1, 300.0));
+    let (_folder, by_time) = requests(IO, &plan("sync"));
+    assert_eq!((by_time.pace(), by_time.per_unit), (Pace::Time, 256));
 }
 
 #[test]

@@ -56,6 +56,18 @@ impl Hierarchies {
         self.v1.iter().find(holds).map(|(_, mount)| mount.as_path())
     }
 
+    /// The directory of a process, whose /proc/PID/cgroup this is, that has a controller; on v2 there is one for all.
+    pub(super) fn folder(&self, cgroup: &str, controller: &str) -> Option<PathBuf> {
+        let own = |holds: &dyn Fn(&str) -> bool| {
+            let mut lines = cgroup.lines().filter_map(|line| line.split_once(':')?.1.split_once(':'));
+            lines.find(|(controllers, _)| holds(controllers)).map(|(_, path)| path.trim_start_matches('/').to_owned())
+        };
+        match self.v1(controller) {
+            Some(mount) => Some(mount.join(own(&|all| all.split(',').any(|one| one == controller))?)),
+            None => Some(self.v2.as_ref()?.join(own(&str::is_empty)?)),
+        }
+    }
+
     pub(super) fn v2_beside_v1(&self) -> Option<PathBuf> {
         self.v2.clone().filter(|_| !self.v1.is_empty())
     }
@@ -126,6 +138,15 @@ mod tests {
         assert_eq!(found.v2.as_deref(), Some(Path::new("/sys/fs/cgroup/unified")));
         assert_eq!(found.own_v2, "/b");
         assert_eq!(found.mounts().count(), 4);
+    }
+
+    #[test]
+    fn a_process_is_found_in_either_version() {
+        let found = Hierarchies::parse(HYBRID, "");
+        let cgroup = "7:cpu,cpuacct:/docker/abc\n4:memory:/docker/m\n0::/u\n";
+        assert_eq!(found.folder(cgroup, "cpuacct"), Some("/sys/fs/cgroup/cpu,cpuacct/docker/abc".into()));
+        assert_eq!(found.folder(cgroup, "freezer"), Some("/sys/fs/cgroup/unified/u".into()));
+        assert_eq!(found.folder("4:memory:/docker/m\n", "cpuacct"), None);
     }
 
     #[test]

@@ -14,6 +14,7 @@ fn in_pen(test: &str, check: impl FnOnce(&mut Pen)) {
         scratch: folder.path().to_owned(),
         data: folder.path().to_owned(),
         bundle: Bundle::default(),
+        tree: None,
         root: true,
         data_disk_bytes: 0,
         interrupted: || false,

@@ -1,4 +1,4 @@
-//! What the container engines share: one root that all of them put below their overlay, one configuration, one way to
+//! What the container engines share: lower layers that all of them put below their root, one configuration, one way to
 //! launch. An engine adds its [`Runtime`], which is data.
 
 use std::collections::BTreeMap;
@@ -9,16 +9,21 @@ use std::time::Duration;
 use crate::environment::{Layer as LayerChoice, OptionAbout, Values};
 use crate::launch::bundle::DATA_PATH;
 use crate::launch::cage::{Plan, Shell, asked_of_this_kernel, filesystem_of};
-use crate::launch::enclosure::{self, EMPTY_CGROUP, Enclosure, Overlay, Sandbox, Then};
+use crate::launch::enclosure::{self, EMPTY_CGROUP, Enclosure, LAYERS_MAX, Sandbox, Then, Union, UnionKind};
 use crate::launch::journal::{Entry, Resource};
 use crate::launch::oci::{Container, Data, config};
 use crate::launch::process::{find_program, run_tool};
 use crate::launch::trial::can_enclose;
-use crate::launch::{LaunchOrder, Layer, Place, Usability, Vessel};
+use crate::launch::{LaunchOrder, Layer, Place, Usability, Vessel, lowers};
 use crate::sample::Failure;
 
 /// How long a program may take to say its version.
 pub(super) const VERSION_BOUND: Duration = Duration::from_secs(3);
+
+/// The union filesystem in user space.
+const FUSE_OVERLAYFS: &str = "fuse-overlayfs";
+/// What it may use beside the container, bytes.
+const FUSE_OVERLAYFS_BYTES: u64 = 64 << 20;
 
 /// Options that every container engine takes.
 pub(super) const NET: OptionAbout = OptionAbout {
@@ -38,6 +43,19 @@ pub(super) const SECCOMP: OptionAbout = OptionAbout {
     values: Values::OneOf(&["default", "off"]),
     default: "default",
     meaning: "whether system calls are filtered",
+};
+
+pub(super) const LAYERS: OptionAbout = OptionAbout {
+    key: "layers",
+    values: Values::Number(1, LAYERS_MAX as u64),
+    default: "1",
+    meaning: "lower layers of the root: as many directories are looked through, as for an image of so many layers",
+};
+pub(super) const UNION: OptionAbout = OptionAbout {
+    key: "union",
+    values: Values::OneOf(&["overlay", FUSE_OVERLAYFS, "aufs"]),
+    default: "overlay",
+    meaning: "the root's union filesystem; aufs where the kernel has it",
 };
 
 /// What starts a container, as data.
@@ -60,37 +78,55 @@ pub(super) struct Runtime {
 
 /// Opens a container engine.
 pub(super) fn open(place: &Arc<Place>, choice: &LayerChoice, runtime: Runtime) -> Result<Box<dyn Layer>, Failure> {
-    let (lower, entry) = lower(place)?;
-    Ok(Box::new(Containers { place: Arc::clone(place), choice: choice.clone(), runtime, lower, entry }))
+    let union = union(choice).map_err(|lack| Failure::launch(lack.why))?;
+    let layers = choice.option(LAYERS.key).parse().unwrap_or(1);
+    let mut opened =
+        Containers { place: Arc::clone(place), choice: choice.clone(), runtime, union, layers, entry: None };
+    opened.write_lowers()?;
+    Ok(Box::new(opened))
 }
 
-/// The root below every overlay, written once per run by whoever comes first.
-fn lower(place: &Place) -> Result<(PathBuf, Option<Entry>), Failure> {
-    let path = place.data.join(format!("{}-root", place.run));
-    if path.exists() {
-        return Ok((path, None));
+/// Why a union filesystem is not to be had.
+struct Lack {
+    why: String,
+    remedy: String,
+}
+
+/// The union filesystem that was asked for.
+fn union(choice: &LayerChoice) -> Result<UnionKind, Lack> {
+    match choice.option(UNION.key) {
+        FUSE_OVERLAYFS => find_program(FUSE_OVERLAYFS).map(UnionKind::FuseOverlayfs).ok_or_else(|| Lack {
+            why: format!("{FUSE_OVERLAYFS} is not installed"),
+            remedy: format!("plimsoll setup {FUSE_OVERLAYFS}"),
+        }),
+        "aufs" => Ok(UnionKind::Aufs),
+        _ => Ok(UnionKind::Overlay),
     }
-    let entry = place.journal.note(Resource::Directory { path: path.clone() })?;
-    place.bundle.write_folder(&path)?;
-    Ok((path, Some(entry)))
+}
+
+/// What a choice needs beside its engine that can be installed.
+pub fn needs_beside(choice: &LayerChoice) -> Option<&'static str> {
+    let takes_one = choice.engine.options.iter().any(|option| option.key == UNION.key);
+    (takes_one && choice.option(UNION.key) == FUSE_OVERLAYFS).then_some(FUSE_OVERLAYFS)
 }
 
 struct Containers {
     place: Arc<Place>,
     choice: LayerChoice,
     runtime: Runtime,
-    lower: PathBuf,
+    union: UnionKind,
+    layers: u32,
+    /// Of the folder of lower layers, with whoever made it.
     entry: Option<Entry>,
 }
 
 impl Layer for Containers {
     fn launch(&mut self, order: &LaunchOrder) -> Result<Box<dyn Vessel>, Failure> {
-        if !self.lower.exists() {
-            (self.lower, self.entry) = lower(&self.place)?;
-        }
+        self.write_lowers()?;
         let place = &self.place;
-        let mut shell = Shell::make(place, order, self.runtime.memory_extra_bytes)?;
-        let folders = Folders::make(place, order, &mut shell)?;
+        let mut shell = Shell::make(place, order, self.memory_extra_bytes())?;
+        let folders = self.folders(&order.name);
+        folders.make(&mut shell)?;
         // In a user namespace the container stays where its keeper is; the pen around both has the limits.
         let cgroup = shell.pen.as_ref().filter(|_| place.root).map(|pen| format!("{}/c", pen.path()));
         let without_cgroups = cgroup.is_none();
@@ -117,6 +153,34 @@ impl Layer for Containers {
 }
 
 impl Containers {
+    /// The layers below every union of the run; whoever finds the folder missing makes it.
+    fn write_lowers(&mut self) -> Result<(), Failure> {
+        let folder = lowers::folder(&self.place);
+        if !folder.exists() {
+            self.entry = Some(self.place.journal.note(Resource::Directory { path: folder })?);
+        }
+        lowers::write(&self.place, self.layers)
+    }
+
+    fn folders(&self, name: &str) -> Folders {
+        let place = &self.place;
+        let (bundle, data) = (place.scratch.join(name), place.data.join(name));
+        let root = Union {
+            kind: self.union.clone(),
+            lowers: lowers::folder(place),
+            layers: self.layers,
+            upper: data.join("upper"),
+            work: data.join("work"),
+            root: data.join("root"),
+        };
+        Folders { state: bundle.join("state"), bundle, root, volume: data.join("volume"), data }
+    }
+
+    fn memory_extra_bytes(&self) -> u64 {
+        let union = if matches!(self.union, UnionKind::FuseOverlayfs(_)) { FUSE_OVERLAYFS_BYTES } else { 0 };
+        self.runtime.memory_extra_bytes + union
+    }
+
     fn own_network(&self) -> bool {
         self.choice.option("net") == "none"
     }
@@ -132,7 +196,7 @@ impl Containers {
             _ => Data::Overlay,
         };
         Container {
-            root: folders.overlay.root.clone(),
+            root: folders.root.root.clone(),
             memory_bytes: cgroup.is_some().then_some(order.limits.memory_bytes),
             cgroup: cgroup.unwrap_or_else(|| EMPTY_CGROUP.to_owned()),
             data,
@@ -159,13 +223,16 @@ impl Containers {
         Enclosure {
             user_namespace: !self.place.root,
             unmount: self.runtime.unmount.clone(),
-            overlay: Some(folders.overlay.clone()),
+            root: Some(folders.root.clone()),
             then,
         }
     }
 
     fn labels(&self) -> Vec<String> {
         let mut labels = vec![format!("net={}", self.choice.option("net"))];
+        if self.union != UnionKind::Overlay {
+            labels.push(format!("union={}", self.choice.option(UNION.key)));
+        }
         labels.extend(self.runtime.labels.iter().cloned());
         if self.choice.option("disk") == "tmpfs" {
             labels.push("memory".to_owned());
@@ -180,9 +247,13 @@ impl Containers {
         let mut asked = asked_of_this_kernel();
         let data = match self.choice.option("disk") {
             "volume" => filesystem_of(&self.place.data),
-            kind => Some(kind.to_owned()),
+            "tmpfs" => Some("tmpfs".to_owned()),
+            _ => Some(self.union.filesystem().to_owned()),
         };
-        asked.insert("root_filesystem".to_owned(), "overlay".to_owned());
+        asked.insert("root_filesystem".to_owned(), self.union.filesystem().to_owned());
+        if self.union == UnionKind::Overlay {
+            asked.insert("root_layers".to_owned(), self.layers.to_string());
+        }
         asked.extend(data.map(|kind| ("data_filesystem".to_owned(), kind)));
         asked
     }
@@ -209,34 +280,21 @@ struct Folders {
     /// In the scratch: configuration and the runtime's state.
     bundle: PathBuf,
     state: PathBuf,
-    /// On the disk under test.
-    overlay: Overlay,
+    /// On the disk under test, with everything below.
+    data: PathBuf,
+    root: Union,
     volume: PathBuf,
 }
 
 impl Folders {
-    fn of(place: &Place, name: &str) -> Self {
-        let (bundle, data) = (place.scratch.join(name), place.data.join(name));
-        let overlay = Overlay {
-            lower: place.data.join(format!("{}-root", place.run)),
-            upper: data.join("upper"),
-            work: data.join("work"),
-            root: data.join("root"),
-        };
-        Self { state: bundle.join("state"), bundle, overlay, volume: data.join("volume") }
-    }
-
-    fn make(place: &Place, order: &LaunchOrder, shell: &mut Shell) -> Result<Self, Failure> {
-        let folders = Self::of(place, &order.name);
-        shell.folder(&folders.bundle)?;
-        shell.folder(&place.data.join(&order.name))?;
-        let inner =
-            [&folders.state, &folders.overlay.upper, &folders.overlay.work, &folders.overlay.root, &folders.volume];
-        for folder in inner {
+    fn make(&self, shell: &mut Shell) -> Result<(), Failure> {
+        shell.folder(&self.bundle)?;
+        shell.folder(&self.data)?;
+        for folder in [&self.state, &self.root.upper, &self.root.work, &self.root.root, &self.volume] {
             std::fs::create_dir(folder)
                 .map_err(|error| Failure::from(error).while_doing(&folder.display().to_string()))?;
         }
-        Ok(folders)
+        Ok(())
     }
 }
 
@@ -249,10 +307,22 @@ pub(super) fn program(name: &str, engine: &str) -> Result<PathBuf, Failure> {
         .ok_or_else(|| Failure::launch(format!("{name} is not installed; install it with `plimsoll setup {engine}`")))
 }
 
+/// Whether a container with this root can be made here.
+pub(super) fn probe_enclosure(choice: &LayerChoice) -> Result<(), Usability> {
+    let kind = union(choice).map_err(|lack| Usability::no(lack.why, lack.remedy))?;
+    let remedy = match kind {
+        UnionKind::Overlay if nix::unistd::geteuid().is_root() => None,
+        UnionKind::Overlay => Some("run as root, or permit user namespaces".to_owned()),
+        _ => Some("leave `union=` away for the kernel's overlay".to_owned()),
+    };
+    can_enclose(kind).map_err(|failure| Usability::Unusable { why: failure.message, remedy })
+}
+
 /// Whether a runtime can be used: root, the program, an enclosure. `labels` may look at the program further.
 pub(super) fn probe_runtime(
     name: &str,
     engine: &str,
+    choice: &LayerChoice,
     labels: impl FnOnce(&Path) -> Result<Vec<String>, Failure>,
 ) -> Usability {
     let Some(program) = find_program(name) else {
@@ -261,7 +331,10 @@ pub(super) fn probe_runtime(
     if !nix::unistd::geteuid().is_root() {
         return Usability::no(format!("{name} is used with root only"), "run as root, or use `sandbox`");
     }
-    let found = can_enclose().and_then(|()| Ok((version(&program)?, labels(&program)?)));
+    if let Err(unusable) = probe_enclosure(choice) {
+        return unusable;
+    }
+    let found = version(&program).and_then(|version| Ok((version, labels(&program)?)));
     match found {
         Ok((version, labels)) => {
             let details = [("program", program.display().to_string()), ("version", version)];
@@ -285,7 +358,8 @@ pub(super) fn version(program: &Path) -> Result<String, Failure> {
 #[cfg(test)]
 pub(super) fn arguments_for_a_test(runtime: &Runtime) -> String {
     let place = |name: &str| PathBuf::from(name);
-    let overlay = Overlay { lower: place(""), upper: place(""), work: place(""), root: place("") };
+    let (lowers, upper, work, root) = (place(""), place(""), place(""), place(""));
+    let root = Union { kind: UnionKind::Overlay, lowers, layers: 1, upper, work, root };
     let (bundle, state) = (place("SCRATCH/NAME"), place("SCRATCH/NAME/state"));
-    runtime.arguments(&Folders { bundle, state, overlay, volume: place("") }, "NAME").join(" ")
+    runtime.arguments(&Folders { bundle, state, root, data: place(""), volume: place("") }, "NAME").join(" ")
 }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::container::{self, DISK, NET, Runtime, SECCOMP};
+use super::container::{self, DISK, LAYERS, NET, Runtime, SECCOMP, UNION};
 use crate::environment::{EngineAbout, Layer as LayerChoice};
 use crate::launch::cgroup::v2_beside_v1;
 use crate::launch::{Engine, Layer, Place, Usability};
@@ -27,7 +27,7 @@ static ABOUT: EngineAbout = EngineAbout {
     needs: "root; program crun",
     virtual_machine: false,
     nests_in_guest: false,
-    options: &[NET, DISK, SECCOMP],
+    options: &[NET, DISK, LAYERS, UNION, SECCOMP],
     rules: &[],
 };
 
@@ -36,8 +36,8 @@ impl Engine for CrunEngine {
         &ABOUT
     }
 
-    fn probe(&self, _choice: &LayerChoice) -> Usability {
-        container::probe_runtime("crun", "crun", |_| Ok(labels(v2_beside_v1()?.as_deref())))
+    fn probe(&self, choice: &LayerChoice) -> Usability {
+        container::probe_runtime("crun", "crun", choice, |_| Ok(labels(v2_beside_v1()?.as_deref())))
     }
 
     fn open(&self, place: &Arc<Place>, choice: &LayerChoice) -> Result<Box<dyn Layer>, Failure> {

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::container::{self, DISK, NET, Runtime};
+use super::container::{self, DISK, LAYERS, NET, Runtime, UNION};
 use crate::environment::{EngineAbout, Layer as LayerChoice, OptionAbout, Values};
 use crate::interrupt;
 use crate::launch::process::run_tool;
@@ -34,6 +34,8 @@ static ABOUT: EngineAbout = EngineAbout {
     options: &[
         NET,
         DISK,
+        LAYERS,
+        UNION,
         OptionAbout {
             key: "platform",
             values: Values::OneOf(&["auto", "systrap", "ptrace", "kvm"]),
@@ -50,7 +52,7 @@ impl Engine for GvisorEngine {
     }
 
     fn probe(&self, choice: &LayerChoice) -> Usability {
-        container::probe_runtime("runsc", "gvisor", |program| {
+        container::probe_runtime("runsc", "gvisor", choice, |program| {
             Ok(vec![format!("platform={}", platform(program, choice)?)])
         })
     }

@@ -9,6 +9,8 @@ pub mod qemu;
 mod runc;
 mod sandbox;
 
+pub use container::needs_beside;
+
 use super::Engine;
 use crate::environment::EngineAbout;
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::container::{self, DISK, NET, Runtime, SECCOMP};
+use super::container::{self, DISK, LAYERS, NET, Runtime, SECCOMP, UNION};
 use crate::environment::{EngineAbout, Layer as LayerChoice};
 use crate::launch::{Engine, Layer, Place, Usability};
 use crate::sample::Failure;
@@ -21,7 +21,7 @@ static ABOUT: EngineAbout = EngineAbout {
     needs: "root; program runc",
     virtual_machine: false,
     nests_in_guest: false,
-    options: &[NET, DISK, SECCOMP],
+    options: &[NET, DISK, LAYERS, UNION, SECCOMP],
     rules: &[],
 };
 
@@ -30,8 +30,8 @@ impl Engine for RuncEngine {
         &ABOUT
     }
 
-    fn probe(&self, _choice: &LayerChoice) -> Usability {
-        container::probe_runtime("runc", "runc", |_| Ok(Vec::new()))
+    fn probe(&self, choice: &LayerChoice) -> Usability {
+        container::probe_runtime("runc", "runc", choice, |_| Ok(Vec::new()))
     }
 
     fn open(&self, place: &Arc<Place>, choice: &LayerChoice) -> Result<Box<dyn Layer>, Failure> {

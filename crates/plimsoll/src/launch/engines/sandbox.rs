@@ -3,9 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::container::{self, DISK, NET, Runtime, SECCOMP};
+use super::container::{self, DISK, LAYERS, NET, Runtime, SECCOMP, UNION};
 use crate::environment::{EngineAbout, Layer as LayerChoice};
-use crate::launch::trial::can_enclose;
 use crate::launch::{Engine, Layer, Place, Usability};
 use crate::sample::Failure;
 
@@ -18,7 +17,7 @@ static ABOUT: EngineAbout = EngineAbout {
     needs: "root, or user namespaces; overlay filesystem",
     virtual_machine: false,
     nests_in_guest: true,
-    options: &[NET, DISK, SECCOMP],
+    options: &[NET, DISK, LAYERS, UNION, SECCOMP],
     rules: &[],
 };
 
@@ -27,13 +26,10 @@ impl Engine for SandboxEngine {
         &ABOUT
     }
 
-    fn probe(&self, _choice: &LayerChoice) -> Usability {
-        match can_enclose() {
+    fn probe(&self, choice: &LayerChoice) -> Usability {
+        match container::probe_enclosure(choice) {
             Ok(()) => Usability::Usable { details: BTreeMap::new(), labels: Vec::new() },
-            Err(failure) if nix::unistd::geteuid().is_root() => {
-                Usability::Unusable { why: failure.message, remedy: None }
-            }
-            Err(failure) => Usability::no(failure.message, "run as root, or permit user namespaces"),
+            Err(unusable) => unusable,
         }
     }
 

@@ -11,6 +11,7 @@ fn in_place(test: impl FnOnce(&Place)) {
         scratch: folder.path().to_owned(),
         data: folder.path().to_owned(),
         bundle: Bundle::default(),
+        tree: None,
         root: false,
         data_disk_bytes: 0,
         interrupted: || false,

@@ -29,8 +29,8 @@ const ASK_BOUND: Duration = Duration::from_secs(10);
 const PING_BOUND: Duration = Duration::from_secs(5);
 /// Creating or starting a container; storage drivers on slow disks take seconds.
 const START_BOUND: Duration = Duration::from_secs(60);
-/// Importing the image.
-const IMPORT_BOUND: Duration = Duration::from_secs(300);
+/// Loading an image.
+const LOAD_BOUND: Duration = Duration::from_secs(300);
 /// Pausing or unpausing a container.
 const PARK_BOUND: Duration = Duration::from_secs(10);
 /// Killing and removing a container or an image.
@@ -56,6 +56,8 @@ pub(super) struct EngineFacts {
 pub(super) struct ContainerState {
     pub(super) status: String,
     pub(super) running: bool,
+    /// Of its first process, on the host.
+    pub(super) pid: Option<i32>,
     pub(super) out_of_memory: bool,
     pub(super) exit_code: i64,
     pub(super) error: String,
@@ -122,18 +124,14 @@ impl Client {
         Ok(EngineFacts { storage_driver, root_directory: info.docker_root_dir.unwrap_or_default(), rows })
     }
 
-    /// Makes an image of the tar archive that `write` writes; it is streamed, never held.
-    pub(super) fn import(
-        &self,
-        reference: &str,
-        write: &(dyn Fn(&mut dyn Write) -> Result<(), Failure> + Sync),
-    ) -> Result<(), Failure> {
-        let doing = "importing the agent's image into the Docker engine";
+    /// Loads the image whose archive `write` writes; it is streamed, never held.
+    pub(super) fn load(&self, write: &(dyn Fn(&mut dyn Write) -> Result<(), Failure> + Sync)) -> Result<(), Failure> {
+        let doing = "loading the agent's image into the Docker engine";
         let (mut writer, reader) = UnixStream::pair()?;
         reader.set_nonblocking(true)?;
         std::thread::scope(|scope| {
             let written = scope.spawn(move || write(&mut writer));
-            let sent = self.wait(doing, IMPORT_BOUND, self.send_image(reference, reader));
+            let sent = self.wait(doing, LOAD_BOUND, self.send_image(reader));
             let written = written.join().unwrap_or_else(|_| Err(Failure::launch("the archive's writer panicked")));
             // A broken archive is the cause, and what the engine makes of it only the consequence; but an engine that
             // hangs up breaks the archive's stream.
@@ -144,7 +142,7 @@ impl Client {
         })
     }
 
-    async fn send_image(&self, reference: &str, archive: UnixStream) -> Result<(), ApiError> {
+    async fn send_image(&self, archive: UnixStream) -> Result<(), ApiError> {
         let archive = tokio::net::UnixStream::from_std(archive)?;
         let pieces = stream::unfold(Some(archive), |archive| async move {
             let mut archive = archive?;
@@ -155,9 +153,8 @@ impl Client {
                 Err(error) => Some((Err(error), None)),
             }
         });
-        let (repository, tag) = reference.split_once(':').unwrap_or((reference, "latest"));
-        let options = query::CreateImageOptionsBuilder::default().from_src("-").repo(repository).tag(tag).build();
-        let mut progress = pin!(self.docker.create_image(Some(options), Some(bollard::body_try_stream(pieces)), None));
+        let options = query::ImportImageOptionsBuilder::default().quiet(true).build();
+        let mut progress = pin!(self.docker.import_image(options, bollard::body_try_stream(pieces), None));
         while let Some(step) = progress.next().await {
             step?;
         }
@@ -194,6 +191,7 @@ impl Client {
         Ok(ContainerState {
             status: state.status.map(|status| status.to_string()).unwrap_or_default(),
             running: state.running.unwrap_or(false),
+            pid: state.pid.and_then(|pid| i32::try_from(pid).ok()).filter(|pid| *pid > 0),
             out_of_memory: state.oom_killed.unwrap_or(false),
             exit_code: state.exit_code.unwrap_or(0),
             error: state.error.unwrap_or_default(),
@@ -260,7 +258,7 @@ pub(super) fn runtime() -> io::Result<Runtime> {
 
 /// A client whose calls have no bound of their own: callers set them.
 pub(super) fn docker(socket: &Path, version: &ClientVersion) -> Result<Docker, ApiError> {
-    /// bollard's own limit, seconds; it also covers an import, so it is above every bound of ours.
+    /// bollard's own limit, seconds; it also covers loading, so it is above every bound of ours.
     const SECONDS: u64 = 600;
     Docker::connect_with_unix(&socket.to_string_lossy(), SECONDS, version)
 }

@@ -302,6 +302,7 @@ fn temporary_place() -> Result<Place, Failure> {
         data: folder,
         journal,
         bundle: Bundle::default(),
+        tree: None,
         root: true,
         data_disk_bytes: 0,
         interrupted: crate::interrupt::requested,

@@ -1,7 +1,7 @@
 //! The engine `docker`: containers through the API of a Docker engine.
 //!
 //! ```text
-//! find an engine (find) or start one (daemon, host_state) -> import the agent's bundle once per run (client)
+//! find an engine (find) or start one (daemon, host_state) -> load the agent's image once per run (image, client)
 //!   -> per launch: create (request), attach (pump), start, pause and unpause, remove
 //! ```
 //! bollard and tokio stay in the client and the pump; everything else here is plain blocking code.
@@ -10,6 +10,7 @@ mod client;
 mod daemon;
 mod find;
 mod host_state;
+mod image;
 mod pump;
 mod request;
 mod shared;
@@ -20,6 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::environment::{EngineAbout, Layer as LayerChoice, OptionAbout, Values};
+use crate::launch::enclosure::LAYERS_MAX;
 use crate::launch::{Engine, LaunchOrder, Layer, Place, Usability, Vessel};
 use crate::sample::Failure;
 
@@ -54,6 +56,12 @@ static ABOUT: EngineAbout = EngineAbout {
             meaning: "what lies under the data: the writable layer, a directory of the host, or memory",
         },
         OptionAbout {
+            key: "layers",
+            values: Values::Number(1, LAYERS_MAX as u64),
+            default: "1",
+            meaning: "layers of the image; the engine's storage driver makes a root of them",
+        },
+        OptionAbout {
             key: "seccomp",
             values: Values::OneOf(&["default", "off"]),
             default: "default",
@@ -77,8 +85,15 @@ impl Engine for Docker {
     }
 
     fn open(&self, place: &Arc<Place>, choice: &LayerChoice) -> Result<Box<dyn Layer>, Failure> {
-        let daemon = Daemon::of_run(place)?;
-        Ok(Box::new(Containers { place: Arc::clone(place), wishes: Wishes::of(choice), daemon: Some(daemon) }))
+        let (daemon, wishes) = (Daemon::of_run(place)?, Wishes::of(choice));
+        let place = Arc::clone(place);
+        match daemon.image(&place, wishes.layers) {
+            Ok(image) => Ok(Box::new(Containers { place, wishes, image, daemon: Some(daemon) })),
+            Err(failure) => Err(match daemon.release() {
+                Ok(()) => failure,
+                Err(left) => Failure { message: format!("{failure}; and {left}"), ..failure },
+            }),
+        }
     }
 }
 
@@ -105,13 +120,15 @@ fn probe(surroundings: &Surroundings) -> Usability {
 struct Containers {
     place: Arc<Place>,
     wishes: Wishes,
+    /// Reference of its image.
+    image: String,
     daemon: Option<Arc<Daemon>>,
 }
 
 impl Layer for Containers {
     fn launch(&mut self, order: &LaunchOrder) -> Result<Box<dyn Vessel>, Failure> {
         let daemon = self.daemon.as_ref().ok_or_else(|| Failure::launch("the Docker engine was closed before"))?;
-        Ok(Box::new(Container::launch(&self.place, Arc::clone(daemon), self.wishes, order)?))
+        Ok(Box::new(Container::launch(&self.place, Arc::clone(daemon), self.wishes, &self.image, order)?))
     }
 
     fn close(&mut self) -> Result<(), Failure> {

@@ -29,6 +29,8 @@ pub(super) struct Wishes {
     pub(super) disk: DiskKind,
     /// The engine's default system call filter, or none.
     pub(super) seccomp: bool,
+    /// Layers of the image.
+    pub(super) layers: u32,
 }
 
 /// `disk=`, read.
@@ -53,6 +55,7 @@ impl Wishes {
                 _ => DiskKind::Overlay,
             },
             seccomp: choice.option("seccomp") != "off",
+            layers: choice.option("layers").parse().unwrap_or(1),
         }
     }
 
@@ -68,7 +71,7 @@ impl Wishes {
 
 /// The container of one launch.
 ///
-/// Nothing of the image's configuration counts, so that an imported tar is enough. argv is `plimsoll agent`, as in every
+/// Nothing of the image's configuration counts, so that an empty one is enough. argv is `plimsoll agent`, as in every
 /// other environment: Docker finds `plimsoll` by the `PATH` of the container, and so leaves argv\[0\] as it is. The
 /// agent's bytes are never logged: the default log driver would write every frame to the disk under test.
 pub(super) fn container(wishes: Wishes, disk: &Disk, order: &LaunchOrder, image: &str) -> ContainerCreateBody {
@@ -116,9 +119,9 @@ fn search_path() -> String {
     format!("{}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", directory.display())
 }
 
-/// The reference of the run's image.
-pub(super) fn image_reference(run: &str) -> String {
-    format!("plimsoll:{run}")
+/// The reference of the run's image of so many layers.
+pub(super) fn image_reference(run: &str, layers: u32) -> String {
+    format!("plimsoll:{run}-{layers}")
 }
 
 /// The type of a container's root filesystem by the engine's storage driver; `None` where the driver's name does not

@@ -1,4 +1,4 @@
-//! The one Docker engine of a run and the image in it, shared by every `docker` environment of the run.
+//! The one Docker engine of a run and the images in it, shared by every `docker` environment of the run.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -7,9 +7,10 @@ use std::time::Duration;
 use super::client::{Client, EngineFacts};
 use super::daemon::PrivateEngine;
 use super::find::{self, Found, Surroundings};
+use super::image::{self, LayerFile};
 use super::request;
-use crate::launch::Place;
 use crate::launch::journal::{Entry, Journal, Resource};
+use crate::launch::{Place, lowers};
 use crate::sample::Failure;
 
 /// For an engine that accepted a connection to say which API it speaks.
@@ -26,13 +27,19 @@ pub(super) const DAEMON_UNPINNED: &str = "engine daemon unpinned";
 pub(super) struct Daemon {
     pub(super) client: Client,
     pub(super) facts: EngineFacts,
-    /// Reference of the run's image.
-    pub(super) image: String,
     journal: Journal,
-    image_entry: Option<Entry>,
+    /// What was loaded, by its number of layers.
+    images: Mutex<BTreeMap<u32, Image>>,
     private: Mutex<Option<PrivateEngine>>,
     /// What qualifies every number of its containers.
     pub(super) labels: Vec<String>,
+}
+
+/// An image in the engine.
+#[derive(Debug)]
+struct Image {
+    reference: String,
+    entry: Entry,
 }
 
 /// The engines that are open, by name of the run: one for each, however many environments use it.
@@ -87,19 +94,35 @@ impl Daemon {
         let mut facts = client.facts()?;
         let whose = if private.is_some() { "private" } else { "the host's" };
         facts.rows.insert("docker_engine".to_owned(), whose.to_owned());
-        let image = request::image_reference(&place.run);
         let journal = place.journal.clone();
         let labels = labels(private.is_some());
         let private = Mutex::new(private);
-        let mut daemon = Self { client, facts, image, journal, image_entry: None, private, labels };
-        daemon.import(place)?;
-        Ok(daemon)
+        Ok(Self { client, facts, journal, images: Mutex::default(), private, labels })
     }
 
-    fn import(&mut self, place: &Place) -> Result<(), Failure> {
-        let (socket, reference) = (self.client.socket().to_owned(), self.image.clone());
-        self.image_entry = Some(self.journal.note(Resource::DockerImage { socket, reference })?);
-        self.client.import(&self.image, &|mut writer| place.bundle.write_tar(&mut writer))
+    /// The reference of the run's image of so many layers; the first to ask has it loaded.
+    ///
+    /// # Errors
+    /// When it cannot be written, or the engine refuses it.
+    pub(super) fn image(&self, place: &Place, layers: u32) -> Result<String, Failure> {
+        let mut images = self.images.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(image) = images.get(&layers) {
+            return Ok(image.reference.clone());
+        }
+        let (socket, reference) = (self.client.socket().to_owned(), request::image_reference(&place.run, layers));
+        let entry = self.journal.note(Resource::DockerImage { socket, reference: reference.clone() })?;
+        images.insert(layers, Image { reference: reference.clone(), entry });
+        self.load(place, &reference, layers)?;
+        Ok(reference)
+    }
+
+    fn load(&self, place: &Place, reference: &str, layers: u32) -> Result<(), Failure> {
+        let folder = place.scratch.join(format!("{}-image-{layers}", place.run));
+        let entry = self.journal.make_directory(&folder, 0o700)?;
+        let file = |number| LayerFile::write(&lowers::bundle(place, number), folder.join(number.to_string()));
+        let files = (0..layers).map(file).collect::<Result<Vec<_>, _>>();
+        let loaded = files.and_then(|files| self.client.load(&|writer| image::write(reference, &files, writer)));
+        loaded.and(self.journal.undo(entry))
     }
 
     fn private(&self) -> MutexGuard<'_, Option<PrivateEngine>> {
@@ -130,15 +153,13 @@ impl Daemon {
     /// Removes the image and stops the private engine. Safe to call twice.
     fn close(&mut self) -> Result<(), Failure> {
         let mut private = self.private.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(entry) = self.image_entry.take() {
-            match &private {
-                // Its whole data folder goes.
-                Some(_) => self.journal.forget(entry),
-                None => {
-                    self.client.remove_image(&self.image)?;
-                    self.journal.forget(entry);
-                }
+        let mut images = self.images.lock().unwrap_or_else(PoisonError::into_inner);
+        while let Some(image) = images.first_entry() {
+            // With a private engine its whole data folder goes.
+            if private.is_none() {
+                self.client.remove_image(&image.get().reference)?;
             }
+            self.journal.forget(image.remove().entry);
         }
         private.as_mut().map_or(Ok(()), PrivateEngine::stop)
     }

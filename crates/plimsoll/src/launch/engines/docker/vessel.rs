@@ -1,8 +1,9 @@
 //! One container: launched, parked, diagnosed, removed.
 
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use super::pump::Pump;
 use super::request::{self, Disk, DiskKind, Wishes};
 use super::shared::Daemon;
 use crate::launch::bundle::DATA_PATH;
+use crate::launch::cgroup::{cpu_folder_of_process, cpu_time_of};
 use crate::launch::journal::{Entry, Journal, Resource};
 use crate::launch::{Diagnosis, LaunchOrder, Place, Vessel};
 use crate::sample::{Cause, Failure};
@@ -32,6 +34,9 @@ pub(super) struct Container {
     log: PathBuf,
     asked: BTreeMap<String, String>,
     label: String,
+    data_on_host: PathBuf,
+    /// Where the kernel counts its CPU time.
+    cpu_folder: OnceCell<Option<PathBuf>>,
     made: Made,
 }
 
@@ -41,15 +46,17 @@ impl Container {
         place: &Place,
         daemon: Arc<Daemon>,
         wishes: Wishes,
+        image: &str,
         order: &LaunchOrder,
     ) -> Result<Self, Failure> {
         let mut made =
             Made { daemon: Arc::clone(&daemon), journal: place.journal.clone(), container: None, volume: None };
         let disk = made.disk(place, wishes, order)?;
-        let asked = asked(&daemon, &disk)?;
+        let asked = asked(&daemon, &disk, wishes.layers)?;
+        let data_on_host = data_on_host(place, &daemon, &disk);
         let log = place.scratch.join(format!("{}.log", order.name));
         let started = made.container(order).and_then(|()| {
-            let body = request::container(wishes, &disk, order, &daemon.image);
+            let body = request::container(wishes, &disk, order, image);
             daemon.client.create(&order.name, body)?;
             let (pump, host) = Pump::attach(&daemon.client, &order.name, &log)?;
             daemon.client.start(&order.name)?;
@@ -57,7 +64,18 @@ impl Container {
             Ok((pump, wire))
         });
         let (pump, wire) = started.map_err(|failure| made.give_up(failure))?;
-        Ok(Self { name: order.name.clone(), daemon, wire, pump, log, asked, label: wishes.network_label(), made })
+        Ok(Self {
+            name: order.name.clone(),
+            daemon,
+            wire,
+            pump,
+            log,
+            asked,
+            label: wishes.network_label(),
+            data_on_host,
+            cpu_folder: OnceCell::new(),
+            made,
+        })
     }
 
     /// A request that failed because the engine is gone says so.
@@ -86,6 +104,10 @@ impl Vessel for Container {
         DATA_PATH.to_owned()
     }
 
+    fn data_on_host(&self) -> Option<&Path> {
+        Some(&self.data_on_host)
+    }
+
     fn asked(&self) -> BTreeMap<String, String> {
         self.asked.clone()
     }
@@ -96,6 +118,13 @@ impl Vessel for Container {
 
     fn labels(&self) -> Vec<String> {
         [&self.label].into_iter().chain(&self.daemon.labels).cloned().collect()
+    }
+
+    fn cpu_time(&self) -> Option<Duration> {
+        // Asked for at the first slice: a question to the engine while it starts would be part of the start.
+        let folder =
+            self.cpu_folder.get_or_init(|| cpu_folder_of_process(self.daemon.client.state(&self.name).ok()?.pid?));
+        cpu_time_of(folder.as_ref()?)
     }
 
     fn park(&mut self) -> Result<(), Failure> {
@@ -195,8 +224,17 @@ impl Drop for Made {
     }
 }
 
+/// Where the host keeps what the container writes: an engine that is not ours may have its folder on another disk.
+fn data_on_host(place: &Place, daemon: &Daemon, disk: &Disk) -> PathBuf {
+    match disk {
+        Disk::Overlay => PathBuf::from(&daemon.facts.root_directory),
+        Disk::Volume(directory) => directory.clone(),
+        Disk::Tmpfs => place.data.clone(),
+    }
+}
+
 /// What the agent should see if the engine did as it was asked.
-fn asked(daemon: &Daemon, disk: &Disk) -> Result<BTreeMap<String, String>, Failure> {
+fn asked(daemon: &Daemon, disk: &Disk, layers: u32) -> Result<BTreeMap<String, String>, Failure> {
     let mut asked = BTreeMap::new();
     let kernel = nix::sys::utsname::uname().map_err(std::io::Error::from)?;
     asked.insert("kernel".to_owned(), kernel.release().to_string_lossy().into_owned());
@@ -206,6 +244,10 @@ fn asked(daemon: &Daemon, disk: &Disk) -> Result<BTreeMap<String, String>, Failu
         Disk::Tmpfs => Some("tmpfs".to_owned()),
         Disk::Volume(directory) => filesystem_of(directory)?,
     };
+    if root.as_deref() == Some("overlay") {
+        // The engine puts one of its own on top of those of the image.
+        asked.insert("root_layers".to_owned(), (layers + 1).to_string());
+    }
     asked.extend(root.map(|kind| ("root_filesystem".to_owned(), kind)));
     asked.extend(data.map(|kind| ("data_filesystem".to_owned(), kind)));
     Ok(asked)

@@ -294,6 +294,10 @@ impl Vessel for QemuVessel {
         labels
     }
 
+    fn cpu_time(&self) -> Option<Duration> {
+        self.made.pen.as_ref().and_then(Pen::cpu_time)
+    }
+
     fn park(&mut self) -> Result<(), Failure> {
         self.qmp.stop()
     }

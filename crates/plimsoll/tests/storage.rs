@@ -1,0 +1,118 @@
+//! Disks that refuse, fill up or are not what they seem, as a user meets them. Real engines, small plans.
+
+#![allow(clippy::unwrap_used, reason = "a test that unwraps has failed")]
+#![allow(clippy::disallowed_methods, reason = "the program under test is a process")]
+
+#[path = "support/desk.rs"]
+mod desk;
+mod support;
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use desk::{Desk, mishaps_of, text};
+use nix::mount::{MsFlags, mount, umount};
+use plimsoll::sample::{Cause, Phase, StopReason};
+
+/// Whether the kernel lets this process have a ring at all.
+fn host_permits_io_uring() -> bool {
+    fs::read_to_string("/proc/sys/kernel/io_uring_disabled").map_or(true, |text| text.trim() == "0")
+}
+
+#[test]
+fn an_io_engine_that_a_filter_refuses_is_missing_there_and_measured_without_the_filter() {
+    if !support::require("sandbox") {
+        return;
+    }
+    let desk = Desk::new();
+    let plan = "[parameters.\"disk.randread\"]\nengine = [\"aio\", \"io_uring\"]\ndepth = 1\njobs = 1\n";
+    fs::write(desk.folder.path().join("run.toml"), plan).unwrap();
+    let output =
+        desk.run(&["run.toml", "-e", "sandbox", "-e", "sandbox:seccomp=off", "-w", "disk.randread", "--blocks", "1"]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let record = desk.record();
+    let refused = mishaps_of(&record, "sandbox");
+    assert!(!refused.is_empty() && refused.iter().all(|mishap| mishap.cause == Cause::Missing), "{refused:?}");
+    assert!(refused[0].message.contains("`io_uring` is not permitted here"), "{}", refused[0].message);
+    assert!(refused[0].point.as_ref().unwrap().contains("io_uring"), "{:?}", refused[0].point);
+    if host_permits_io_uring() {
+        assert_eq!(record.mishaps.len(), refused.len(), "{:?}", record.mishaps);
+        let launch = record.launches.iter().find(|launch| launch.arm.environment == 2).unwrap();
+        let by_ring = |bundle: &&plimsoll::sample::SliceBundle| {
+            bundle.slice.launch == launch.id && bundle.slice.point.as_ref().is_some_and(|it| it.contains("io_uring"))
+        };
+        assert!(record.slices.iter().find(by_ring).is_some(), "nothing was measured without the filter");
+    }
+}
+
+/// A small disk that is removed with it. A tmpfs serves: it can be full as any other.
+struct SmallDisk {
+    on: PathBuf,
+}
+
+impl SmallDisk {
+    fn at(on: &Path) -> Self {
+        fs::create_dir(on).unwrap();
+        mount(Some("plimsoll-test"), on, Some("tmpfs"), MsFlags::empty(), Some("size=1g")).unwrap();
+        Self { on: on.to_owned() }
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = umount(&self.on);
+    }
+}
+
+/// Takes whatever room there is or becomes free, until it is told to stop; then gives it back.
+fn fill(disk: &Path, stop: &AtomicBool) {
+    let path = disk.join("filler");
+    let mut filler = File::create(&path).unwrap();
+    let piece = vec![1; 64 << 10];
+    while !stop.load(Ordering::Relaxed) {
+        let _ = filler.write(&piece);
+    }
+    fs::remove_file(path).unwrap();
+}
+
+#[test]
+fn a_disk_that_fills_up_costs_what_needs_it_and_nothing_else() {
+    if !support::require("root") {
+        return;
+    }
+    let desk = Desk::new();
+    let disk = SmallDisk::at(&desk.folder.path().join("disk"));
+    let data = disk.on.display().to_string();
+    let workloads = "null,disk.randread,disk.fsync";
+    let mut live =
+        desk.start(&["--data", &data, "-e", "sandbox", "-w", workloads, "--blocks", "3", "--preset", "quick"]);
+    live.look_until("the second block", || {
+        let record = plimsoll::store::load(&desk.run_file()).ok()?;
+        record.launches.iter().any(|launch| launch.block == 2).then_some(())
+    });
+    let stop = Arc::new(AtomicBool::new(false));
+    let filler = std::thread::spawn({
+        let (disk, stop) = (disk.on.clone(), Arc::clone(&stop));
+        move || fill(&disk, &stop)
+    });
+    let (code, said) = live.end();
+    stop.store(true, Ordering::Relaxed);
+    filler.join().unwrap();
+    assert_eq!(code, Some(4), "{said}");
+    let record = desk.record();
+    assert_eq!(record.run.stopped_because, Some(StopReason::Blocks), "{:?}", record.mishaps);
+    let full: Vec<_> = record.mishaps.iter().filter(|mishap| mishap.cause == Cause::DiskFull).collect();
+    assert!(full.iter().any(|mishap| mishap.workload.as_deref() == Some("disk.randread")), "{:?}", record.mishaps);
+    assert!(full.iter().all(|mishap| mishap.message.contains("os error 28")), "{full:?}");
+    assert!(record.mishaps.iter().all(|mishap| mishap.block > 1), "{:?}", record.mishaps);
+    let native = record.launches.iter().find(|launch| launch.block == 3 && launch.arm.environment == 0).unwrap();
+    let goes_on = record.slices.iter().any(|bundle| {
+        (bundle.slice.launch, bundle.slice.phase) == (native.id, Phase::Measured) && bundle.slice.workload == "null"
+    });
+    assert!(goes_on, "what needs no disk was not measured in the last block");
+    let left: Vec<PathBuf> = fs::read_dir(&disk.on).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert!(left.is_empty(), "files stay on the disk: {left:?}");
+}
