@@ -14,7 +14,6 @@ use std::time::Duration;
 use plimsoll_agent::wire::Wire;
 
 use super::cgroup::Pen;
-use super::ground::Ground;
 use super::journal::{Entry, Journal, Resource};
 use super::place::Place;
 use super::process::{Running, Spec};
@@ -92,9 +91,6 @@ impl Shell {
         };
         let wire = running.take_wire().ok_or_else(|| Failure::launch("the process has no wire"))?;
         let mut labels = plan.labels;
-        if !labels.iter().any(|label| label == "memory") {
-            labels.extend(Ground::under(&place.data).labels());
-        }
         match &self.pen {
             None => labels.push(AFFINITY_ONLY.to_owned()),
             Some(_) if !confined => labels.push(CPUS_BY_AFFINITY.to_owned()),

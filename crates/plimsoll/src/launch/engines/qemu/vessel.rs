@@ -31,7 +31,7 @@ use crate::launch::cage::AFFINITY_ONLY;
 use crate::launch::cgroup::Pen;
 use crate::launch::journal::Entry;
 use crate::launch::process::{Running, Spec};
-use crate::launch::{Diagnosis, Ground, LaunchOrder, Place, Vessel};
+use crate::launch::{Diagnosis, LaunchOrder, Place, Vessel};
 use crate::sample::{Cause, Failure};
 
 /// How long QEMU may take from its start until it has connected; it takes about 0.1 s.
@@ -284,9 +284,6 @@ impl Vessel for QemuVessel {
 
     fn labels(&self) -> Vec<String> {
         let mut labels = self.settled.labels();
-        if self.settled.drive.is_some() {
-            labels.extend(Ground::under(&self.made.place.data).labels());
-        }
         if self.made.pen.is_none() {
             // The guest's memory is its limit anyway; QEMU's own is not limited then.
             labels.push(AFFINITY_ONLY.to_owned());
