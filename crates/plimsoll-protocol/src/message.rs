@@ -158,6 +158,8 @@ pub struct Observation {
     pub data_mount: String,
     /// Source of that mount.
     pub data_source: String,
+    /// Options of that mount, then those of its filesystem, as in /proc/self/mountinfo: `rw,noatime,discard`.
+    pub data_options: String,
     /// Clock source in use, such as `tsc`.
     pub clock_source: String,
     /// User id.

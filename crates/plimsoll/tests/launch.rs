@@ -16,8 +16,9 @@ use plimsoll::environment::Environment;
 use plimsoll::launch::engines::{self, native};
 use plimsoll::launch::journal::Journal;
 use plimsoll::launch::place::Folders;
-use plimsoll::launch::{LaunchOrder, Layer, Limits, Place, Vessel};
-use plimsoll::sample::Failure;
+use plimsoll::launch::{LaunchOrder, Launchpad, Layer, Limits, Place, Vessel};
+use plimsoll::rounds::Launcher;
+use plimsoll::sample::{Arm, Failure};
 use plimsoll_protocol::{Observation, Parameters, Reply, Request, WorkloadOrder, read_frame, write_frame};
 
 const MEMORY_BYTES: u64 = 256 * 1024 * 1024;
@@ -40,8 +41,12 @@ impl Stage {
     }
 
     fn open_in(folder: &Path) -> Self {
+        Self::with_data_in(folder, folder)
+    }
+
+    fn with_data_in(folder: &Path, data: &Path) -> Self {
         let run = format!("plimsoll-t{}-{}x", std::process::id(), STAGES.fetch_add(1, Ordering::Relaxed));
-        let folders = Folders { journals: folder.join("journals"), scratch_in: folder.into(), data_in: folder.into() };
+        let folders = Folders { journals: folder.join("journals"), scratch_in: folder.into(), data_in: data.into() };
         let executable = Path::new(env!("CARGO_BIN_EXE_plimsoll"));
         let place = Arc::new(Place::open(&run, &folders, executable, || false).unwrap());
         Self { place, folder: None, run, launches: 0 }
@@ -196,6 +201,24 @@ fn a_sandbox_with_other_options_lives_and_leaves_nothing() {
     for name in ["sandbox:net=host,disk=volume", "sandbox:disk=tmpfs,seccomp=off"] {
         lives_and_leaves_nothing(name);
     }
+}
+
+#[test]
+fn data_in_memory_is_a_label_natively_too() {
+    let (folder, memory) = (tempfile::tempdir().unwrap(), tempfile::tempdir_in("/dev/shm").unwrap());
+    let stage = Stage::with_data_in(folder.path(), memory.path());
+    let names = ["native", "sandbox:disk=volume", "sandbox"];
+    let environments = names.map(|name| Environment::parse(name, &engines::abouts()).unwrap());
+    let limits = Limits { cpus: vec![0], memory_bytes: MEMORY_BYTES };
+    let mut launchpad = Launchpad::open(Arc::clone(&stage.place), &environments, limits, 1.0).unwrap();
+    for (environment, name) in (0..).zip(names) {
+        let mut launched = launchpad.launch(&Arm { environment, replica: 1 }, u64::from(environment)).unwrap();
+        let labels = &launched.profile.labels;
+        assert!(labels.contains(&"memory".to_owned()), "{name}: {labels:?}");
+        launched.session.shut_down().unwrap();
+    }
+    launchpad.close().unwrap();
+    stage.place.close().unwrap();
 }
 
 #[test]

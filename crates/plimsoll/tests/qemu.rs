@@ -59,18 +59,53 @@ fn a_parked_guest_does_not_see_the_pause() {
     rig.finish();
 }
 
+/// `volatile` where flushes are ignored; the last one goes through everything that is not the default.
+const DISKS: [(&str, &str, bool); 3] = [
+    ("qemu", "/dev/vda", false),
+    ("qemu:tuned", "/dev/vda", false),
+    ("qemu:bus=virtio-scsi,iothread,cache=unsafe,aio=io_uring", "/dev/sda", true),
+];
+
 #[test]
-fn the_data_disk_takes_direct_reads() {
-    for environment in ["qemu", "qemu:disk=raw"] {
-        let Some(mut rig) = Rig::new(environment) else { return };
+fn the_data_disk_is_what_was_asked_for_and_takes_direct_reads() {
+    for (environment, device, volatile) in DISKS {
+        let Some(mut rig) = Rig::with_data_disk(environment, 2 << 30) else { return };
         let mut guest = rig.launch(MEMORY_BYTES);
         guest.hello();
         guest.prepare("disk.randread", guest::small_file());
         let report = guest.slice();
         assert!(report.work > 0.0 && report.units > 0, "{report:?}");
+        let (asked, facts) = (guest.vessel.asked(), guest.vessel.facts());
+        let disk: Vec<_> = asked.iter().filter(|(name, _)| name.starts_with("disk_")).collect();
+        assert_eq!(disk.len(), 6, "{disk:?}");
+        for (name, asked) in disk {
+            assert_eq!(facts.get(name), Some(asked), "{environment}: {name}");
+        }
+        assert_eq!(facts["disk_bytes"], (2_u64 << 30).to_string());
+        assert!(facts["ext4_features"].contains("has_journal"), "{facts:?}");
+        let seen = guest.observe();
+        assert_eq!((seen.data_filesystem.as_str(), seen.data_source.as_str()), ("ext4", device));
+        assert!(seen.data_options.starts_with("rw,"), "{}", seen.data_options);
+        assert_eq!(guest.vessel.labels().contains(&"volatile".to_owned()), volatile);
         guest.finish();
         rig.finish();
     }
+}
+
+#[test]
+fn a_guest_without_a_data_disk_keeps_its_data_in_memory() {
+    let Some(mut rig) = Rig::new("qemu:disk=initramfs") else { return };
+    let mut guest = rig.launch(MEMORY_BYTES);
+    guest.hello();
+    let seen = guest.observe();
+    assert_eq!((seen.data_filesystem.as_str(), seen.data_mount.as_str()), ("tmpfs", "/"));
+    assert_eq!(guest.vessel.asked()["data_filesystem"], "tmpfs");
+    assert!(guest.vessel.labels().contains(&"memory".to_owned()));
+    assert!(!guest.vessel.facts().keys().any(|name| name.starts_with("disk_")));
+    guest.prepare("disk.randread", guest::small_file().with("access", "buffered"));
+    assert!(guest.slice().units > 0);
+    guest.finish();
+    rig.finish();
 }
 
 #[test]

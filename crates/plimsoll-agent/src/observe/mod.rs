@@ -86,6 +86,7 @@ impl Files {
             memory_limit_bytes: cgroup::memory_limit_bytes(self, &mounts),
             root_layers: root.lower_layers(),
             root_filesystem: root.filesystem,
+            data_options: data.all_options(),
             data_filesystem: data.filesystem,
             data_mount: data.point.to_string_lossy().into_owned(),
             data_source: data.source,

@@ -1,5 +1,6 @@
 //! /proc/self/mountinfo: which mount is under a path.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// One mount.
@@ -13,11 +14,21 @@ pub(super) struct Mount {
     pub(super) filesystem: String,
     /// Device or name.
     pub(super) source: String,
+    /// Options of the mount, such as `rw,noatime`.
+    pub(super) flags: String,
     /// Options of the filesystem; on cgroup v1 they name the controllers.
     pub(super) options: String,
 }
 
 impl Mount {
+    /// Options of the mount, then those that only the filesystem has.
+    pub(super) fn all_options(&self) -> String {
+        let mut options: Vec<&str> = self.flags.split(',').chain(self.options.split(',')).collect();
+        let mut seen = BTreeSet::new();
+        options.retain(|option| !option.is_empty() && seen.insert(*option));
+        options.join(",")
+    }
+
     /// Lower layers of an overlay: `lowerdir=a:b`, or `lowerdir+=a,lowerdir+=b`; a colon in a name stands as `\:`.
     pub(super) fn lower_layers(&self) -> Option<u32> {
         let options = self.options.replace("\\:", "").replace("::", ":");
@@ -47,6 +58,7 @@ fn line(line: &str) -> Option<Mount> {
     Some(Mount {
         root: place.next()?.into(),
         point: place.next()?.into(),
+        flags: place.next()?,
         filesystem: device.next()?,
         source: device.next()?,
         options: device.next().unwrap_or_default(),
@@ -97,6 +109,14 @@ short line
         assert_eq!(point("/"), "/ overlay overlay");
         assert_eq!(point("/usr/bin"), "/ overlay overlay");
         assert_eq!(point("/data/in memory/x"), "/data/in memory tmpfs tmpfs");
+    }
+
+    #[test]
+    fn options_of_mount_and_filesystem_are_each_said_once() {
+        let mounts = parse(CONTAINER);
+        let options = |path: &str| covering(&mounts, Path::new(path)).unwrap().all_options();
+        assert_eq!(options("/volumes"), "rw,relatime,lowerdir=/l/A:/l/B,upperdir=/u");
+        assert_eq!(options("/proc"), "rw,nosuid");
     }
 
     #[test]

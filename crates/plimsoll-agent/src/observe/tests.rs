@@ -23,7 +23,10 @@ fn a_place_that_shows_nothing_is_observed_without_complaint() {
 fn every_field_is_read_from_its_file() {
     let (_kept, files) = tree(&[
         ("/proc/self/status", "Uid:\t5\t5\t5\t5\nSeccomp:\t2\nCapEff:\t0f\n"),
-        ("/proc/self/mountinfo", "1 0 0:1 / / rw - overlay none rw\n2 1 8:1 / /data rw - ext4 /dev/sda1 rw\n"),
+        (
+            "/proc/self/mountinfo",
+            "1 0 0:1 / / rw - overlay none rw,lowerdir=/l\n2 1 8:1 / /data rw - ext4 /dev/sda1 rw\n",
+        ),
         ("/proc/meminfo", "MemTotal:       2048 kB\nMemFree:        1 kB\n"),
         ("/sys/devices/system/clocksource/clocksource0/current_clocksource", "tsc\n"),
         ("/sys/devices/system/cpu/online", "0-1\n"),
@@ -38,6 +41,7 @@ fn every_field_is_read_from_its_file() {
     assert!(seen.root_layers.is_some());
     assert_eq!((seen.root_filesystem.as_str(), seen.clock_source.as_str()), ("overlay", "tsc"));
     assert_eq!([seen.data_filesystem, seen.data_mount, seen.data_source], ["ext4", "/data", "/dev/sda1"]);
+    assert_eq!(seen.data_options, "rw");
     assert_eq!(seen.interfaces, ["eth0"]);
     assert_eq!(seen.facts["mitigation.meltdown"], "Mitigation: PTI");
     assert_eq!(seen.facts["memory.thp"], "madvise");

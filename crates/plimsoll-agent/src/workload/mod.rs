@@ -358,7 +358,7 @@ pub struct Room {
     pub memory_bytes: u64,
     /// Free disk for one environment, bytes.
     pub disk_bytes: u64,
-    /// Most bytes of files that the data directory of every environment holds: a guest's disk is smaller than the host's.
+    /// Most bytes of files that the data directory of every environment holds: a guest's memory may be smaller than the disk.
     pub files_bytes_max: u64,
     /// Last-level cache of the host, bytes.
     pub cache_bytes: u64,

@@ -56,7 +56,8 @@ fn environments_text() -> String {
             let default =
                 if option.default.is_empty() { String::new() } else { format!(" (default {})", option.default) };
             let written = format!("{}{}", option.key, values(&option.values));
-            text.push_str(&format!("  {written:<34} {}{default}\n", option.meaning));
+            let set = set(&option.values).map(|set| format!(": {set}")).unwrap_or_default();
+            text.push_str(&format!("  {written:<34} {}{set}{default}\n", option.meaning));
         }
     }
     text.push_str("\nLayers are joined by `/`, outermost first; options follow `:` and are separated by commas:\n");
@@ -71,8 +72,16 @@ fn values(values: &Values) -> String {
         Values::OneOf(words) => format!("={}", words.join("|")),
         Values::Number(low, high) => format!("={low}..{high}"),
         Values::Path => "=\"PATH\"".to_owned(),
-        Values::Flag => String::new(),
+        Values::Flag | Values::Set(_) => String::new(),
     }
+}
+
+/// The options that a set stands for, as they would be written.
+fn set(values: &Values) -> Option<String> {
+    let Values::Set(options) = values else { return None };
+    let written =
+        |(key, value): &(&str, &str)| if value.is_empty() { (*key).to_owned() } else { format!("{key}={value}") };
+    Some(options.iter().map(written).collect::<Vec<_>>().join(","))
 }
 
 fn workloads_text() -> String {
@@ -110,7 +119,10 @@ fn engine_json(engine: &'static EngineAbout) -> Value {
         .iter()
         .map(|option| {
             let words = if let Values::OneOf(words) = option.values { Some(words) } else { None };
-            json!({"key": option.key, "values": words, "default": option.default, "meaning": option.meaning})
+            json!({
+                "key": option.key, "values": words, "default": option.default, "meaning": option.meaning,
+                "stands_for": set(&option.values),
+            })
         })
         .collect();
     json!({

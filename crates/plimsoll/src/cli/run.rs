@@ -291,7 +291,8 @@ fn measure(settled: &Settled, examined: &Examined, output: &Output, data: &Path,
         plimsoll: env!("CARGO_PKG_VERSION").to_owned(),
         stopped_because: None,
     };
-    let place = Arc::new(open_place(&output.id, data)?.with_tree(settled.tree.as_ref())?);
+    let place = open_place(&output.id, data)?.with_tree(settled.tree.as_ref())?;
+    let place = Arc::new(Place { data_disk_bytes: settled.data_disk_bytes, ..place });
     let created = Store::create(&output.run_file, &info, &settled.record, &probe::describe_host());
     let (walked, cleaned) = match created {
         Ok(mut store) => {

@@ -23,6 +23,8 @@ pub struct EngineAbout {
     pub nests_in_guest: bool,
     /// Options that its name takes.
     pub options: &'static [OptionAbout],
+    /// Which of them go with which only.
+    pub rules: &'static [RuleAbout],
 }
 
 /// One option of an engine.
@@ -49,6 +51,38 @@ pub enum Values {
     Path,
     /// A bare word without a value.
     Flag,
+    /// A bare word that stands for these options, each with its value (empty for a bare word). What is written beside it
+    /// wins over them.
+    Set(&'static [(&'static str, &'static str)]),
+}
+
+/// An option that needs another one to be as it says. It holds for what is written and for what a set stands for.
+#[derive(Debug)]
+pub struct RuleAbout {
+    /// The option.
+    pub option: &'static str,
+    /// Its values that need something; empty: whatever it is.
+    pub values: &'static [&'static str],
+    /// The other option.
+    pub needs: &'static str,
+    /// What that must be, by its default too.
+    pub one_of: &'static [&'static str],
+}
+
+impl RuleAbout {
+    /// What a layer's options break of it, as a line; `None` where nothing.
+    fn broken_by(&self, engine: &EngineAbout, options: &Options) -> Option<String> {
+        let value = options.chosen(engine, self.option)?;
+        let applies = self.values.is_empty() || self.values.contains(&value);
+        if !applies || self.one_of.contains(&options.get(engine, self.needs)) {
+            return None;
+        }
+        let written = if value.is_empty() { self.option.to_owned() } else { format!("{}={value}", self.option) };
+        let set = options.set_of(engine, self.option).filter(|_| options.written(self.option).is_none());
+        let of_set = set.map(|set| format!(" of `{}`", set.key)).unwrap_or_default();
+        let needed: Vec<String> = self.one_of.iter().map(|word| format!("`{}={word}`", self.needs)).collect();
+        Some(format!("`{written}`{of_set} needs {}", needed.join(" or ")))
+    }
 }
 
 /// Options as written, by key; a bare flag has an empty value.
@@ -56,11 +90,30 @@ pub enum Values {
 pub struct Options(BTreeMap<String, String>);
 
 impl Options {
-    /// The value as written, or the engine's default.
+    /// The value as written, or that of a set that was written, or the engine's default.
     #[must_use]
     pub fn get<'a>(&'a self, about: &'a EngineAbout, key: &str) -> &'a str {
         let default = about.options.iter().find(|option| option.key == key).map_or("", |option| option.default);
-        self.0.get(key).map_or(default, String::as_str)
+        self.chosen(about, key).unwrap_or(default)
+    }
+
+    /// The value as written, or that of a set that was written; a bare word has an empty one.
+    #[must_use]
+    pub fn chosen<'a>(&'a self, about: &EngineAbout, key: &str) -> Option<&'a str> {
+        let of_set = || match self.set_of(about, key)?.values {
+            Values::Set(options) => options.iter().find(|(option, _)| *option == key).map(|(_, value)| *value),
+            _ => None,
+        };
+        self.written(key).or_else(of_set)
+    }
+
+    /// The set that was written and holds this option.
+    fn set_of<'a>(&self, about: &'a EngineAbout, key: &str) -> Option<&'a OptionAbout> {
+        let holds = |option: &&OptionAbout| match option.values {
+            Values::Set(options) => options.iter().any(|(option, _)| *option == key),
+            _ => false,
+        };
+        about.options.iter().filter(holds).find(|option| self.0.contains_key(option.key))
     }
 
     /// The value, if it was written.
@@ -96,10 +149,16 @@ impl Layer {
         if others.is_empty() { engine.to_owned() } else { format!("{engine}:{}", others.join(",")) }
     }
 
-    /// An option's value or its default.
+    /// An option's value, from a set too, or its default.
     #[must_use]
     pub fn option(&self, key: &str) -> &str {
         self.options.get(self.engine, key)
+    }
+
+    /// An option's value where the name says something of it, by a set too; `Some("")` for a bare word.
+    #[must_use]
+    pub fn chosen(&self, key: &str) -> Option<&str> {
+        self.options.chosen(self.engine, key)
     }
 }
 

@@ -70,6 +70,8 @@ impl NameReader<'_> {
         for option in split_outside_quotes(options, ',').into_iter().filter(|_| part.contains(':')) {
             self.option(engine, option, &mut read);
         }
+        let broken: Vec<String> = engine.rules.iter().filter_map(|rule| rule.broken_by(engine, &read)).collect();
+        broken.into_iter().for_each(|message| self.wrong(message));
         Some(Layer { engine, options: read, text: part.to_owned() })
     }
 
@@ -99,7 +101,9 @@ impl NameReader<'_> {
 
 fn refusal(about: &OptionAbout, value: &str, has_value: bool) -> Option<String> {
     match about.values {
-        Values::Flag if has_value => Some(format!("`{}` is a bare word and takes no value", about.key)),
+        Values::Flag | Values::Set(_) if has_value => {
+            Some(format!("`{}` is a bare word and takes no value", about.key))
+        }
         Values::OneOf(words) if !words.contains(&value) => {
             Some(format!("`{}={value}`{}", about.key, suggest(value, words)))
         }
@@ -131,6 +135,7 @@ pub(super) fn split_outside_quotes(text: &str, separator: char) -> Vec<&str> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::RuleAbout;
     use super::*;
 
     static BOX: EngineAbout = EngineAbout {
@@ -144,6 +149,7 @@ mod tests {
             OptionAbout { key: "fast", values: Values::Flag, default: "", meaning: "" },
             OptionAbout { key: "layers", values: Values::Number(1, 120), default: "1", meaning: "" },
         ],
+        rules: &[],
     };
     static VM: EngineAbout = EngineAbout {
         name: "qemu",
@@ -151,7 +157,19 @@ mod tests {
         needs: "",
         virtual_machine: true,
         nests_in_guest: false,
-        options: &[OptionAbout { key: "kernel", values: Values::Path, default: "", meaning: "" }],
+        options: &[
+            OptionAbout { key: "kernel", values: Values::Path, default: "", meaning: "" },
+            OptionAbout { key: "cache", values: Values::OneOf(&["back", "none"]), default: "back", meaning: "" },
+            OptionAbout { key: "aio", values: Values::OneOf(&["threads", "native"]), default: "threads", meaning: "" },
+            OptionAbout { key: "alone", values: Values::Flag, default: "", meaning: "" },
+            OptionAbout {
+                key: "tuned",
+                values: Values::Set(&[("cache", "none"), ("aio", "native"), ("alone", "")]),
+                default: "",
+                meaning: "",
+            },
+        ],
+        rules: &[RuleAbout { option: "aio", values: &["native"], needs: "cache", one_of: &["none"] }],
     };
 
     fn parse(text: &str) -> Result<Environment, Vec<String>> {
@@ -177,6 +195,27 @@ mod tests {
         let environment = parse("qemu:kernel=\"/boot/a,b:c\"/sandbox").unwrap();
         assert_eq!(environment.stack()[0].option("kernel"), "/boot/a,b:c");
         assert_eq!(environment.inner().as_deref(), Some("sandbox"));
+    }
+
+    #[test]
+    fn a_set_stands_for_its_options_and_what_is_written_beside_it_wins() {
+        let layer = |name: &str| parse(name).unwrap().stack()[0].clone();
+        let tuned = layer("qemu:tuned");
+        assert_eq!([tuned.option("cache"), tuned.option("aio")], ["none", "native"]);
+        assert_eq!((tuned.chosen("alone"), tuned.chosen("kernel")), (Some(""), None));
+        for name in ["qemu:tuned,aio=threads", "qemu:aio=threads,tuned"] {
+            assert_eq!([layer(name).option("cache"), layer(name).option("aio")], ["none", "threads"], "{name}");
+        }
+        assert_eq!(layer("qemu").chosen("alone"), None);
+        assert_eq!(parse("qemu:tuned=yes").unwrap_err(), ["`tuned` is a bare word and takes no value"]);
+        assert_eq!(parse("qemu:tunned").unwrap_err(), ["`qemu` has no option `tunned`; did you mean `tuned`?"]);
+    }
+
+    #[test]
+    fn an_option_that_needs_another_is_refused_without_it() {
+        assert_eq!(parse("qemu:aio=native").unwrap_err(), ["`aio=native` needs `cache=none`"]);
+        assert_eq!(parse("qemu:tuned,cache=back").unwrap_err(), ["`aio=native` of `tuned` needs `cache=none`"]);
+        assert!(parse("qemu:aio=native,cache=none").is_ok() && parse("qemu:aio=threads").is_ok());
     }
 
     #[test]

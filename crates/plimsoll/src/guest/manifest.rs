@@ -15,12 +15,20 @@ pub struct Manifest {
     pub modules: Vec<String>,
     /// Name of the virtio-serial port to the host.
     pub port: String,
-    /// Block device with the data's filesystem.
-    pub data_device: String,
-    /// Type of that filesystem.
-    pub data_filesystem: String,
+    /// The data disk; `None`: data lie on the root, in memory.
+    pub data_disk: Option<DataDisk>,
     /// How the machine is left.
     pub leave: Leave,
+}
+
+/// A guest's data disk.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DataDisk {
+    /// The block device.
+    pub device: String,
+    /// Type of the filesystem on it.
+    pub filesystem: String,
 }
 
 /// How a guest ends its machine.

@@ -14,6 +14,7 @@ pub mod manifest;
 mod mounts;
 pub mod nest;
 mod port;
+mod wait;
 
 use std::convert::Infallible;
 use std::ffi::{CStr, CString};
@@ -75,7 +76,7 @@ fn on_tmpfs() -> Result<Infallible, Failure> {
     mounts::mount_conveniences()?;
     mounts::mount_cgroups()?;
     raise_loopback().map_err(|error| Failure::from(error).while_doing("the loopback cannot be brought up"))?;
-    mounts::mount_data(&manifest.data_device, &manifest.data_filesystem)?;
+    mounts::provide_data(manifest.data_disk.as_ref())?;
     let port = port::open(&manifest.port)?;
     let agent = start_agent(&port)?;
     // The port must close with the agent, so that the host sees its end.

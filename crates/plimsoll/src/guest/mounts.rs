@@ -3,12 +3,15 @@
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
 use nix::sys::stat::{Mode, SFlag, mknod};
 use nix::unistd::{chdir, chroot};
 
+use super::manifest::DataDisk;
+use super::wait::until;
 use crate::launch::bundle::DATA_PATH;
 use crate::sample::Failure;
 
@@ -16,6 +19,8 @@ use crate::sample::Failure;
 const KERNEL_FILESYSTEMS: &[(&str, &str)] = &[("proc", "/proc"), ("sysfs", "/sys"), ("devtmpfs", "/dev")];
 /// Where the new root is prepared.
 const NEW_ROOT: &str = "/new-root";
+/// How long the data disk may take to appear; virtio-blk's is there at once, a SCSI bus is searched for a moment.
+const DISK_TIME_MAX: Duration = Duration::from_secs(10);
 /// Controllers that a pen needs.
 const CONTROLLERS: &[&str] = &["cpuset", "memory"];
 /// Where cgroups are mounted, as everywhere.
@@ -100,11 +105,18 @@ pub(super) fn mount_cgroups() -> Result<(), Failure> {
     Ok(())
 }
 
-/// Mounts the data disk.
-pub(super) fn mount_data(device: &str, filesystem: &str) -> Result<(), Failure> {
-    let is_there = fs::metadata(device).is_ok_and(|metadata| metadata.file_type().is_block_device());
-    if !is_there {
-        return Err(Failure::launch(format!("data disk {device} is missing: the kernel found no virtio-blk device")));
+/// Mounts the data disk, which its driver may look for after its module is loaded; without one makes a folder on the
+/// root, in memory.
+pub(super) fn provide_data(disk: Option<&DataDisk>) -> Result<(), Failure> {
+    let Some(DataDisk { device, filesystem }) = disk else {
+        return fs::create_dir_all(DATA_PATH).map_err(|error| named(error, DATA_PATH));
+    };
+    let is_there = || fs::metadata(device).is_ok_and(|metadata| metadata.file_type().is_block_device());
+    if until(DISK_TIME_MAX, || is_there().then_some(())).is_none() {
+        let seconds = DISK_TIME_MAX.as_secs();
+        return Err(Failure::launch(format!(
+            "data disk {device} is missing: the kernel found no such device within {seconds} s"
+        )));
     }
     mount_new(filesystem, device, DATA_PATH, MsFlags::empty(), "")
 }

@@ -10,13 +10,11 @@ use nix::fcntl::{OFlag, open as open_fd};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::stat::Mode;
 
-use crate::clock;
+use super::wait::until;
 use crate::sample::Failure;
 
 /// How long the port may take to appear and to be connected; it takes milliseconds.
 const PORT_TIME_MAX: Duration = Duration::from_secs(20);
-/// Pause between two looks.
-const LOOK_EVERY: Duration = Duration::from_millis(1);
 /// Where the kernel lists ports.
 const PORTS: &str = "/sys/class/virtio-ports";
 
@@ -25,27 +23,17 @@ const PORTS: &str = "/sys/class/virtio-ports";
 /// # Errors
 /// When it does not appear or is not connected in time.
 pub(super) fn open(name: &str) -> Result<OwnedFd, Failure> {
-    let device = until("appeared", name, || named_port(Path::new(PORTS), name))?;
+    let late = |what: &str| {
+        let seconds = PORT_TIME_MAX.as_secs();
+        Failure::launch(format!("no virtio-serial port `{name}` {what} within {seconds} s"))
+    };
+    let device = until(PORT_TIME_MAX, || named_port(Path::new(PORTS), name)).ok_or_else(|| late("appeared"))?;
     let path = Path::new("/dev").join(device);
     let flags = OFlag::O_RDWR | OFlag::O_CLOEXEC;
     let port = open_fd(&path, flags, Mode::empty())
         .map_err(|error| Failure::from(std::io::Error::from(error)).while_doing(&path.display().to_string()))?;
-    until("was connected", name, || is_connected(&port).then_some(()))?;
+    until(PORT_TIME_MAX, || is_connected(&port).then_some(())).ok_or_else(|| late("was connected"))?;
     Ok(port)
-}
-
-fn until<T>(what: &str, name: &str, mut look: impl FnMut() -> Option<T>) -> Result<T, Failure> {
-    let start = clock::now();
-    loop {
-        if let Some(found) = look() {
-            return Ok(found);
-        }
-        if start.elapsed() > PORT_TIME_MAX {
-            let seconds = PORT_TIME_MAX.as_secs();
-            return Err(Failure::launch(format!("no virtio-serial port `{name}` {what} within {seconds} s")));
-        }
-        std::thread::sleep(LOOK_EVERY);
-    }
 }
 
 /// The device of the port with this name, such as `vport1p1`.

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use plimsoll_protocol::Observation;
 
+use super::ground::is_memory;
 use super::place::Limits;
 use crate::sample::Profile;
 
@@ -41,6 +42,7 @@ pub(super) fn compare(
     comparison.everywhere();
     comparison.memory();
     comparison.layer();
+    comparison.data_in_memory();
     comparison.keep_what_was_seen();
     let mut profile = comparison.profile;
     profile.labels.sort();
@@ -73,10 +75,14 @@ impl Comparison<'_> {
                 "data_filesystem" => self.seen.data_filesystem.clone(),
                 "root_layers" => self.seen.root_layers.map(|layers| layers.to_string()).unwrap_or_default(),
                 "clock_source" => self.seen.clock_source.clone(),
-                _ => {
-                    self.profile.asked.insert(name, asked);
-                    continue;
-                }
+                // What only the host can see of it is among the facts.
+                _ => match self.profile.got.get(&name) {
+                    Some(got) => got.clone(),
+                    None => {
+                        self.profile.asked.insert(name, asked);
+                        continue;
+                    }
+                },
             };
             self.pair(&name, &asked, &got);
         }
@@ -118,6 +124,13 @@ impl Comparison<'_> {
         }
     }
 
+    /// Memory accepts direct I/O and is no disk.
+    fn data_in_memory(&mut self) {
+        if is_memory(&self.seen.data_filesystem) {
+            self.profile.labels.push("memory".to_owned());
+        }
+    }
+
     fn keep_what_was_seen(&mut self) {
         let seen = self.seen;
         let plain = [
@@ -126,6 +139,7 @@ impl Comparison<'_> {
             ("data_filesystem", seen.data_filesystem.clone()),
             ("data_mount", seen.data_mount.clone()),
             ("data_source", seen.data_source.clone()),
+            ("data_options", seen.data_options.clone()),
             ("clock_source", seen.clock_source.clone()),
             ("uid", seen.uid.to_string()),
             ("seccomp_mode", seen.seccomp_mode.to_string()),
@@ -190,6 +204,30 @@ mod tests {
         assert_eq!(found.len(), 6, "{found:?}");
         assert!(found.contains(&"clock_source: asked for tsc or hpet, got jiffies".to_owned()));
         assert!(found.contains(&"cpus: asked for 2, got 1".to_owned()));
+    }
+
+    #[test]
+    fn what_the_host_found_is_held_against_what_was_asked() {
+        let compared = |got: &str| {
+            let layer = BTreeMap::from([("disk_cache".to_owned(), "none".to_owned())]);
+            let limits = limits();
+            let asked = Asked { limits: &limits, executable_sha256: "abc", layer, virtual_machine: false };
+            let facts = BTreeMap::from([("disk_cache".to_owned(), got.to_owned())]);
+            compare(&asked, &seen(), facts, Vec::new()).mismatches
+        };
+        assert_eq!(compared("none"), [""; 0]);
+        assert_eq!(compared("writeback"), ["disk_cache: asked for none, got writeback"]);
+    }
+
+    #[test]
+    fn data_in_memory_are_a_label_wherever_they_are() {
+        let limits = limits();
+        let asked = Asked { limits: &limits, executable_sha256: "abc", layer: BTreeMap::new(), virtual_machine: false };
+        let labels = |filesystem: &str| {
+            let seen = Observation { data_filesystem: filesystem.into(), ..seen() };
+            compare(&asked, &seen, BTreeMap::new(), Vec::new()).labels
+        };
+        assert_eq!((labels("tmpfs"), labels("ext4")), (vec!["memory".to_owned()], Vec::new()));
     }
 
     #[test]

@@ -9,6 +9,7 @@ use plimsoll_agent::workload::layer_tree::Tree;
 use plimsoll_protocol::{NestOrder, TreeOrder};
 
 use super::expectation::{self, Asked};
+use super::ground::{Ground, is_memory};
 use super::session::LiveSession;
 use super::{LaunchOrder, Layer, Limits, Place, engines};
 use crate::clock;
@@ -83,6 +84,10 @@ impl Launchpad {
         let mut labels = vessel.labels();
         labels.extend(inner.labels);
         labels.extend(vessel.data_on_host().and_then(|data| other_disk(&self.place.data, data)));
+        // Data in memory lie on no disk of the host's.
+        if !is_memory(&seen.data_filesystem) {
+            labels.extend(Ground::under(vessel.data_on_host().unwrap_or(&self.place.data)).labels());
+        }
         let mut layer = vessel.asked();
         layer.extend(inner.asked);
         let virtual_machine = environment.stack().len() == 1 && environment.stack()[0].engine.virtual_machine;
@@ -258,8 +263,18 @@ mod tests {
         let journal = Journal::start(folder.path(), &run).unwrap();
         let (scratch, data) = (folder.path().to_owned(), folder.path().to_owned());
         let bundle = Bundle::default();
-        let place =
-            Arc::new(Place { run, scratch, data, journal, bundle, tree: None, root: false, interrupted: || false });
+        let place = Place {
+            run,
+            scratch,
+            data,
+            journal,
+            bundle,
+            tree: None,
+            root: false,
+            data_disk_bytes: 0,
+            interrupted: || false,
+        };
+        let place = Arc::new(place);
         let berth = Berth { environment: Environment::native(), layer: Ok(Box::new(Wreck)) };
         let limits = Limits { cpus: vec![0], memory_bytes: 1 << 30 };
         let berths = vec![berth];

@@ -14,6 +14,7 @@ pub mod device;
 pub mod enclosure;
 pub mod engines;
 mod expectation;
+mod ground;
 pub mod journal;
 mod launchpad;
 mod lowers;
@@ -38,6 +39,7 @@ use plimsoll_agent::wire::Wire;
 use crate::environment::{EngineAbout, Layer as LayerChoice};
 use crate::sample::Failure;
 
+pub use ground::{CachedLoop, Ground};
 pub use launchpad::Launchpad;
 pub use oci::write_bundle as write_oci_bundle;
 pub use place::{Folders, Limits, Place};
@@ -124,7 +126,8 @@ pub trait Vessel: Send {
     }
 
     /// What the layer asked the engine for, to be compared with what the agent sees (`kernel`, `root_filesystem`,
-    /// `data_filesystem`, `clock_source`: values separated by `|` where several are right).
+    /// `data_filesystem`, `clock_source`: values separated by `|` where several are right), or with the fact of the same
+    /// name, where only the host's side can see it.
     fn asked(&self) -> BTreeMap<String, String>;
 
     /// Facts that only the host's side knows: versions, arguments, accelerator.

@@ -10,6 +10,8 @@ use super::bundle::{AGENT_PATH, Bundle};
 use super::journal::Journal;
 use crate::sample::Failure;
 
+/// Smallest size of a guest's data disk, bytes. Its file is sparse: what is not written takes no room.
+pub const DATA_DISK_BYTES_MIN: u64 = 1 << 30;
 /// Others may pass through to what is opened to them, such as a container's root, and may not look around.
 const FOLDER_MODE: u32 = 0o711;
 
@@ -30,6 +32,8 @@ pub struct Place {
     pub tree: Option<Tree>,
     /// Whether we are root (in a guest: always).
     pub root: bool,
+    /// Size of every guest's data disk, bytes: a plan makes it larger for larger files.
+    pub data_disk_bytes: u64,
     /// Asked by everything that waits.
     pub interrupted: fn() -> bool,
 }
@@ -60,6 +64,7 @@ impl Place {
             bundle: Bundle::default(),
             tree: None,
             root: nix::unistd::geteuid().is_root(),
+            data_disk_bytes: DATA_DISK_BYTES_MIN,
             interrupted,
         };
         match place.fill(executable) {

@@ -6,11 +6,11 @@ use std::time::Duration;
 use plimsoll_agent::workload::{About, MeasuredBy, MetricKind, Room, Workload};
 use plimsoll_protocol::{Parameter, TreeOrder, WorkloadOrder};
 
-use super::groups::{Bytes, HOST_SHARE_MAX, groups, refusals};
+use super::groups::{Bytes, HOST_SHARE_MAX, files_bytes_max, groups, refusals};
 use super::sweep::{self, Point};
 use super::{Plan, PlanError};
 use crate::environment::Environment;
-use crate::launch::engines::qemu::disk::DATA_DISK_BYTES;
+use crate::launch::place::DATA_DISK_BYTES_MIN;
 use crate::rounds::{Design, WorkloadDesign, visits_max};
 use crate::sample::{
     Arm, MetricKindRecord, MetricRecord, PlaceRecord, PlanRecord, PointRecord, UnusableRecord, WorkloadRecord,
@@ -31,6 +31,8 @@ const MEMORY_PER_CACHE_BYTE: u64 = 24;
 /// liblzma's threaded encoder and its input take up to 25 MiB for each CPU, and that may fill half of the memory.
 const MEMORY_PER_CPU_BYTES: u64 = 50 << 20;
 const MEMORY_STEP_BYTES: u64 = 256 << 20;
+/// A guest's data disk is a multiple of this.
+const DATA_DISK_STEP_BYTES: u64 = 256 << 20;
 
 /// What a plan must know of the host.
 #[derive(Debug, Clone)]
@@ -58,6 +60,8 @@ pub struct Settled {
     pub tree: Option<TreeOrder>,
     /// The environments that take part, in the record's order, `native` first.
     pub environments: Vec<Environment>,
+    /// Size of every guest's data disk, bytes.
+    pub data_disk_bytes: u64,
 }
 
 impl Plan {
@@ -79,25 +83,29 @@ impl Plan {
             .collect();
         let memory_bytes =
             self.memory_bytes.unwrap_or_else(|| default_memory(host.cache_bytes, host.cpus.len() as u64));
+        let disk_bytes = (host.disk_free_bytes as f64 * HOST_SHARE_MAX) as u64 / ARMS_MIN;
         let room = Room {
             cpus: host.cpus.len() as u32,
             memory_bytes,
-            disk_bytes: (host.disk_free_bytes as f64 * HOST_SHARE_MAX) as u64 / ARMS_MIN,
-            files_bytes_max: DATA_DISK_BYTES / 4 * 3,
+            disk_bytes,
+            files_bytes_max: files_bytes_max(&environments, memory_bytes).unwrap_or(disk_bytes),
             cache_bytes: host.cache_bytes,
         };
         let sized = self.sized(&room)?;
-        let each = Bytes { memory: memory_bytes, disk: files_bytes(&sized) };
-        let refusals = refusals(&environments, each, self.memory_bytes.is_some(), host);
+        let files_bytes = files_bytes(&sized);
+        let each = Bytes { memory: memory_bytes, disk: files_bytes };
+        let data_disk_bytes = data_disk_bytes(files_bytes);
+        let refusals = refusals(&environments, each, data_disk_bytes, self.memory_bytes.is_some(), host);
         if !refusals.is_empty() {
             return Err(refusals);
         }
-        let groups = groups(&environments, each, host);
+        let groups = groups(&environments, each, data_disk_bytes, host);
         Ok(Settled {
             tree: tree(&sized, seed),
             design: self.design(&sized, &groups, seed),
             record: self.record(host, &environments, unusable, &sized, groups, memory_bytes, seed),
             environments,
+            data_disk_bytes,
         })
     }
 
@@ -213,6 +221,12 @@ impl Sized {
 fn files_bytes(sized: &[Sized]) -> u64 {
     let of_one = |one: &Sized| one.points.iter().map(|point| one.workload.files_bytes(&point.parameters)).max();
     sized.iter().filter_map(of_one).max().unwrap_or(0)
+}
+
+/// A disk of which the largest files take three quarters at most: the filesystem on it needs the rest.
+fn data_disk_bytes(files_bytes: u64) -> u64 {
+    let needed = files_bytes.saturating_add(files_bytes / 3).max(DATA_DISK_BYTES_MIN);
+    needed.checked_next_multiple_of(DATA_DISK_STEP_BYTES).unwrap_or(needed)
 }
 
 /// Enough for every workload at its derived size; the tests hold it against what the workloads ask for.

@@ -11,13 +11,35 @@ static BOX: EngineAbout = EngineAbout {
     virtual_machine: false,
     nests_in_guest: true,
     options: &[OptionAbout { key: "net", values: Values::OneOf(&["none", "host"]), default: "none", meaning: "" }],
+    rules: &[],
 };
-static OTHER: EngineAbout =
-    EngineAbout { name: "docker", summary: "", needs: "", virtual_machine: false, nests_in_guest: false, options: &[] };
-static GVISOR: EngineAbout =
-    EngineAbout { name: "gvisor", summary: "", needs: "", virtual_machine: false, nests_in_guest: false, options: &[] };
-static VM: EngineAbout =
-    EngineAbout { name: "qemu", summary: "", needs: "", virtual_machine: true, nests_in_guest: false, options: &[] };
+static OTHER: EngineAbout = EngineAbout {
+    name: "docker",
+    summary: "",
+    needs: "",
+    virtual_machine: false,
+    nests_in_guest: false,
+    options: &[],
+    rules: &[],
+};
+static GVISOR: EngineAbout = EngineAbout {
+    name: "gvisor",
+    summary: "",
+    needs: "",
+    virtual_machine: false,
+    nests_in_guest: false,
+    options: &[],
+    rules: &[],
+};
+static VM: EngineAbout = EngineAbout {
+    name: "qemu",
+    summary: "",
+    needs: "",
+    virtual_machine: true,
+    nests_in_guest: false,
+    options: &[],
+    rules: &[],
+};
 
 fn check(wishes: Wishes) -> Result<Plan, Vec<String>> {
     Plan::check(wishes, &[&BOX, &OTHER, &GVISOR, &VM])
@@ -189,7 +211,7 @@ fn the_advice_to_write_a_smaller_size_can_be_followed() {
 }
 
 #[test]
-fn written_sizes_must_fit_the_limits_and_the_disk_of_a_guest() {
+fn written_sizes_must_fit_the_limits_and_the_free_disk() {
     for (name, key) in [("mem.triad", "array_bytes"), ("disk.randread", "file_bytes")] {
         let text = format!("[parameters.\"{name}\"]\n{key} = 1099511627776\n");
         assert_eq!(settled_with("2GiB", &text).unwrap_err()[0].at, format!("workload {name}"));
@@ -282,6 +304,57 @@ fn what_does_not_fit_the_disk_at_once_is_split_into_groups() {
     let tiny = HostNumbers { disk_free_bytes: 1 << 30, ..host() };
     assert!(settled_on(&tiny, None, &machines).unwrap_err()[0].starts_with("--data: two natives and one environment"));
     assert!(settled_on(&tiny, None, &["sandbox"]).is_ok());
+}
+
+/// A file of so many bytes in these environments of this build, on a host with 24 GiB of memory and 80 GiB of disk.
+fn with_files(mebibytes: u64, memory: &str, environments: &[&str]) -> Result<Settled, Vec<String>> {
+    let written =
+        file::read("p", &format!("[parameters.\"disk.randread\"]\nfile_bytes = {}\n", mebibytes << 20)).unwrap();
+    let wishes = Wishes {
+        environments: said(environments),
+        workloads: said(&["disk.randread"]),
+        memory: Some(Said::new(memory.into(), "--memory")),
+        ..written
+    };
+    let settled = Plan::check(wishes, &crate::launch::engines::abouts()).unwrap().settle(&host(), Vec::new(), 1);
+    settled.map_err(|errors| errors.iter().map(ToString::to_string).collect())
+}
+
+#[test]
+fn a_guests_disk_is_as_large_as_the_largest_files_need() {
+    let gibibytes =
+        |mebibytes| with_files(mebibytes, "1GiB", &["qemu"]).unwrap().data_disk_bytes as f64 / 1024_f64.powi(3);
+    assert_eq!([gibibytes(32), gibibytes(768), gibibytes(769), gibibytes(3072)], [1.0, 1.0, 1.25, 4.0]);
+    let refused = with_files(20 << 10, "1GiB", &["qemu"]).unwrap_err();
+    assert!(refused[0].contains("choose another --data folder"), "{refused:?}");
+}
+
+#[test]
+fn files_are_bound_by_a_guest_only_where_one_keeps_them_in_its_memory() {
+    assert!(with_files(2048, "1GiB", &["sandbox"]).is_ok());
+    assert!(with_files(2048, "1GiB", &["qemu:tuned", "qemu/sandbox"]).is_ok());
+    let refused = with_files(433, "1GiB", &["qemu", "qemu:disk=initramfs"]).unwrap_err();
+    assert_eq!(
+        refused,
+        [
+            "workload disk.randread: disk.randread's file of 433 MiB does not fit the memory of a guest that keeps its data \
+             there, which holds files of up to 432 MiB: set a smaller `file_bytes` in the plan, or a larger --memory"
+        ]
+    );
+    assert!(with_files(432, "1GiB", &["qemu:disk=initramfs"]).is_ok());
+    assert!(with_files(433, "2GiB", &["qemu:disk=initramfs"]).is_ok());
+}
+
+#[test]
+fn a_guest_that_keeps_its_data_in_memory_takes_no_disk() {
+    let tight = |environment: &str| {
+        let wishes =
+            Wishes { environments: said(&[environment]), workloads: said(&["disk.randread"]), ..Wishes::default() };
+        let host = HostNumbers { disk_free_bytes: 1 << 30, ..host() };
+        Plan::check(wishes, &crate::launch::engines::abouts()).unwrap().settle(&host, Vec::new(), 1)
+    };
+    assert!(tight("qemu").is_err());
+    assert!(tight("qemu:disk=initramfs").is_ok());
 }
 
 fn settled_layers(text: &str) -> Result<Settled, Vec<String>> {

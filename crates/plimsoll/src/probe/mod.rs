@@ -57,10 +57,24 @@ mod tests {
     use super::*;
     use crate::environment::EngineAbout;
 
-    static VM: EngineAbout =
-        EngineAbout { name: "vm", summary: "", needs: "", virtual_machine: true, nests_in_guest: false, options: &[] };
-    static BOX: EngineAbout =
-        EngineAbout { name: "box", summary: "", needs: "", virtual_machine: false, nests_in_guest: true, options: &[] };
+    static VM: EngineAbout = EngineAbout {
+        name: "vm",
+        summary: "",
+        needs: "",
+        virtual_machine: true,
+        nests_in_guest: false,
+        options: &[],
+        rules: &[],
+    };
+    static BOX: EngineAbout = EngineAbout {
+        name: "box",
+        summary: "",
+        needs: "",
+        virtual_machine: false,
+        nests_in_guest: true,
+        options: &[],
+        rules: &[],
+    };
 
     fn environments(names: &[&str]) -> Vec<Environment> {
         names.iter().map(|name| Environment::parse(name, &[&VM, &BOX]).unwrap()).collect()

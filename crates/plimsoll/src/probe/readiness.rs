@@ -6,11 +6,10 @@
 use std::path::Path;
 use std::time::Duration;
 
-use nix::sys::statfs::{TMPFS_MAGIC, statfs};
-
 use super::files::{HostFiles, chosen, kib_value};
 use super::{cpus, host};
 use crate::evidence::StealMeter;
+use crate::launch::{CachedLoop, Ground};
 
 /// How long stolen time is watched.
 const STEAL_WATCH: Duration = Duration::from_millis(200);
@@ -90,6 +89,8 @@ pub struct HostState {
     pub disk_free_bytes: Option<u64>,
     /// Whether that place is memory, not a disk.
     pub data_is_memory: Option<bool>,
+    /// The loop device without direct I/O on which it lies, if it does.
+    pub data_on_cached_loop: Option<CachedLoop>,
     /// Whether a hypervisor is under this host.
     pub virtualised: bool,
     /// Whether we are root.
@@ -108,6 +109,7 @@ pub fn readiness(data: &Path) -> Vec<Obstacle> {
 pub fn observe(data: &Path) -> HostState {
     let files = HostFiles::here();
     let load_files = LoadSeen::read(&files);
+    let ground = Ground::under(data);
     HostState {
         governor: host::governor(&files),
         turbo: host::turbo(&files),
@@ -121,7 +123,8 @@ pub fn observe(data: &Path) -> HostState {
         swap_used_bytes: load_files.swap_used_bytes,
         memory_available_bytes: host::memory_available_bytes(),
         disk_free_bytes: host::disk_free_bytes(data).ok(),
-        data_is_memory: statfs(data).ok().map(|status| status.filesystem_type() == TMPFS_MAGIC),
+        data_is_memory: ground.is_memory(),
+        data_on_cached_loop: ground.cached_loop,
         virtualised: host::virtualised(&files),
         root: nix::unistd::Uid::effective().is_root(),
     }
@@ -170,6 +173,7 @@ pub fn judge(state: &HostState) -> Vec<Obstacle> {
         memory,
         disk,
         data_in_memory,
+        data_on_cached_loop,
         steal,
         other_load,
         swap,
@@ -221,6 +225,14 @@ fn data_in_memory(state: &HostState) -> Option<Obstacle> {
     } else {
         None
     }
+}
+
+fn data_on_cached_loop(state: &HostState) -> Option<Obstacle> {
+    let CachedLoop { device, file } = state.data_on_cached_loop.as_ref()?;
+    let what = format!("the data directory is on {device} (over {file}), a loop device without direct I/O");
+    let why = "what goes past every cache in an environment is still served from the host's; every such figure is \
+               labelled `host cache`";
+    obstacle(Severity::Disturbs, what, why, Some(&format!("sudo losetup --direct-io=on {device}")))
 }
 
 fn steal(state: &HostState) -> Option<Obstacle> {
@@ -316,6 +328,7 @@ mod tests {
             memory_available_bytes: Some(16 << 30),
             disk_free_bytes: Some(100 << 30),
             data_is_memory: Some(false),
+            data_on_cached_loop: None,
             virtualised: false,
             root: true,
         }
@@ -353,6 +366,9 @@ mod tests {
         check(|state| state.memory_available_bytes = Some(1 << 30), &["1024 MiB of memory available"]);
         check(|state| state.disk_free_bytes = Some(1 << 20), &["1 MiB of disk free for environments' data"]);
         check(|state| state.data_is_memory = Some(true), &["the data directory is on tmpfs"]);
+        let cached = CachedLoop { device: "/dev/loop3".to_owned(), file: "/images/disk".to_owned() };
+        let on_loop = "the data directory is on /dev/loop3 (over /images/disk), a loop device without direct I/O";
+        check(|state| state.data_on_cached_loop = Some(cached), &[on_loop]);
         check(|state| state.virtualised = true, &["this host is a virtual machine"]);
         check(|state| state.root = false, &["not root"]);
     }

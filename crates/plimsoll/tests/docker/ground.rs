@@ -66,6 +66,7 @@ impl Ground {
             bundle: Bundle::of_agent(Path::new(PLIMSOLL)).unwrap(),
             tree: None,
             root: nix::unistd::geteuid().is_root(),
+            data_disk_bytes: 0,
             interrupted: || false,
         };
         Some(Self { place: Arc::new(place), folder, _host: host })

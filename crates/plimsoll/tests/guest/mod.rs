@@ -11,7 +11,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use plimsoll::environment::Environment;
 use plimsoll::launch::engines::qemu::kernel::Kernel;
-use plimsoll::launch::place::Folders;
+use plimsoll::launch::place::{DATA_DISK_BYTES_MIN, Folders};
 use plimsoll::launch::{LaunchOrder, Layer, Limits, Place, Usability, Vessel, engines};
 use plimsoll::sample::Failure;
 use plimsoll_agent::workload::{self, Room};
@@ -57,6 +57,12 @@ impl Rig {
         Some(Self::over(environment, alone(), tempfile::tempdir().unwrap()))
     }
 
+    /// Guests with data disks of so many bytes.
+    pub(crate) fn with_data_disk(environment: &str, bytes: u64) -> Option<Self> {
+        kernel()?;
+        Some(Self::on(environment, alone(), tempfile::tempdir().unwrap(), bytes))
+    }
+
     /// A guest whose modules folder claims that the kernel has its disk driver built in, which it has not.
     pub(crate) fn without_data_disk_module() -> Option<Self> {
         let kernel = kernel()?;
@@ -87,12 +93,17 @@ impl Rig {
     }
 
     fn over(environment: &str, alone: MutexGuard<'static, ()>, folder: tempfile::TempDir) -> Self {
+        Self::on(environment, alone, folder, DATA_DISK_BYTES_MIN)
+    }
+
+    fn on(environment: &str, alone: MutexGuard<'static, ()>, folder: tempfile::TempDir, data_disk_bytes: u64) -> Self {
         static RIGS: AtomicU32 = AtomicU32::new(0);
         let run = format!("plimsoll-{:05x}{:02x}", std::process::id(), RIGS.fetch_add(1, Ordering::Relaxed));
         let inside = |name: &str| folder.path().join(name);
         let folders = Folders { journals: inside("journals"), scratch_in: inside(""), data_in: inside("") };
         let executable = Path::new(env!("CARGO_BIN_EXE_plimsoll"));
-        let place = Arc::new(Place::open(&run, &folders, executable, || STOP.load(Ordering::Relaxed)).unwrap());
+        let place = Place::open(&run, &folders, executable, || STOP.load(Ordering::Relaxed)).unwrap();
+        let place = Arc::new(Place { data_disk_bytes, ..place });
         let layer = open(&place, environment).unwrap();
         Self { folder, place, layer, launches: 0, _alone: alone }
     }

@@ -5,6 +5,9 @@ use crate::rules::{EMPTY_NAMES, Rule};
 /// Lines that a source file has at most.
 const LINES_MAX: usize = 600;
 
+/// What the keyword `unsafe` stands before.
+const BEGUN_BY_UNSAFE: [&str; 6] = ["{", "(", "fn ", "impl", "extern ", "trait "];
+
 /// A file of the workspace.
 #[derive(Debug, Clone)]
 pub(crate) struct Source {
@@ -128,8 +131,10 @@ fn mentioned(text: &str, word: &str) -> bool {
         let ends = !word.ends_with(char::is_alphanumeric) || !part(after);
         // A crate's name is one only at the start of a path, and a lone word only if a path follows or it is a keyword.
         let own = word != "nix" || (after == Some(':') && before != Some(':'));
-        let lint = word != "unsafe" || after != Some('_');
-        starts && ends && own && lint
+        // In a lint's name or a text of somebody else's it is no keyword.
+        let rest = text[at + word.len()..].trim_start();
+        let keyword = word != "unsafe" || BEGUN_BY_UNSAFE.iter().any(|begun| rest.starts_with(begun));
+        starts && ends && own && keyword
     };
     text.match_indices(word).any(|(at, _)| bounded(at))
 }
@@ -226,6 +231,10 @@ mod tests {
         check("crates/plimsoll/src/launch/process.rs", "unsafe { fork() }\n", &["unsafe"]);
         check("crates/plimsoll/src/launch/sys.rs", "#![allow(unsafe_code)]\nunsafe { fork() }\n", &[]);
         check("crates/plimsoll-agent/src/lib.rs", "#[allow(unsafe_code)]\nmod sys;\n", &[]);
+        for code in ["unsafe fn f() {}", "unsafe impl Send for X {}", "#[unsafe(no_mangle)]"] {
+            check("crates/plimsoll/src/launch/process.rs", code, &["unsafe"]);
+        }
+        check("crates/plimsoll/src/launch/process.rs", "f(&[\"unsafe\", \"unsafe is slow\"]);\n", &[]);
     }
 
     #[test]

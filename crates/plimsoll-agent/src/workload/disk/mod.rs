@@ -209,14 +209,6 @@ impl Io {
 
 /// Whether files of so many bytes find room, twice: another launch may still hold its own.
 pub(super) fn check_room(name: &str, file_bytes: u64, room: &Room) -> Result<(), String> {
-    if file_bytes > room.files_bytes_max {
-        return Err(format!(
-            "{name}'s file of {} MiB does not fit the data disk of a guest, which holds files of up to {} MiB: set a \
-             smaller `file_bytes` in the plan",
-            mib(file_bytes),
-            mib(room.files_bytes_max),
-        ));
-    }
     let needed = file_bytes.saturating_mul(2);
     if room.disk_bytes < needed {
         return Err(format!(
@@ -224,6 +216,14 @@ pub(super) fn check_room(name: &str, file_bytes: u64, room: &Room) -> Result<(),
              folder or set a smaller `file_bytes` in the plan",
             mib(needed),
             mib(room.disk_bytes),
+        ));
+    }
+    if file_bytes > room.files_bytes_max {
+        return Err(format!(
+            "{name}'s file of {} MiB does not fit the memory of a guest that keeps its data there, which holds files of up \
+             to {} MiB: set a smaller `file_bytes` in the plan, or a larger --memory",
+            mib(file_bytes),
+            mib(room.files_bytes_max),
         ));
     }
     Ok(())

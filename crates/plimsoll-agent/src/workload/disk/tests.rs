@@ -170,7 +170,7 @@ fn numbers_that_do_not_go_together_are_refused() {
     assert!(refused(many).contains("need a file of 69632 bytes"));
     assert!(refused(Parameters::default().with("engine", "sync").with("depth", 2)).contains("one request under way"));
     assert!(refused(Parameters::default().with("engine", "posix")).contains("it can be `aio` or `io_uring` or `sync`"));
-    assert!(refused(Parameters::default().with("file_bytes", 1 << 40)).contains("up to 768 MiB"));
+    assert!(refused(Parameters::default().with("file_bytes", 1 << 30)).contains("up to 768 MiB"));
     let large = Parameters::default().with("block_bytes", 1 << 20).with("depth", 16);
     let error = IO.size(&Room { memory_bytes: 16 << 20, ..ROOM }, &large).unwrap_err();
     assert!(error.contains("need 32 MiB of it, and the limit is 16 MiB"), "{error}");

@@ -16,6 +16,7 @@ fn in_pen(test: &str, check: impl FnOnce(&mut Pen)) {
         bundle: Bundle::default(),
         tree: None,
         root: true,
+        data_disk_bytes: 0,
         interrupted: || false,
     };
     let limits = Limits { cpus: vec![0], memory_bytes: 64 * 1024 * 1024 };

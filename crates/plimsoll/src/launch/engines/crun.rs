@@ -28,6 +28,7 @@ static ABOUT: EngineAbout = EngineAbout {
     virtual_machine: false,
     nests_in_guest: false,
     options: &[NET, DISK, LAYERS, UNION, SECCOMP],
+    rules: &[],
 };
 
 impl Engine for CrunEngine {

@@ -43,6 +43,7 @@ static ABOUT: EngineAbout = EngineAbout {
             meaning: "how system calls are caught; auto is systrap where runsc has it, else ptrace",
         },
     ],
+    rules: &[],
 };
 
 impl Engine for GvisorEngine {

@@ -18,6 +18,7 @@ static ABOUT: EngineAbout = EngineAbout {
     virtual_machine: false,
     nests_in_guest: true,
     options: &[NET, DISK, LAYERS, UNION, SECCOMP],
+    rules: &[],
 };
 
 impl Engine for SandboxEngine {

@@ -13,6 +13,7 @@ fn in_place(test: impl FnOnce(&Place)) {
         bundle: Bundle::default(),
         tree: None,
         root: false,
+        data_disk_bytes: 0,
         interrupted: || false,
     };
     test(&place);

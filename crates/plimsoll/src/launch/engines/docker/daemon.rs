@@ -304,6 +304,7 @@ fn temporary_place() -> Result<Place, Failure> {
         bundle: Bundle::default(),
         tree: None,
         root: true,
+        data_disk_bytes: 0,
         interrupted: crate::interrupt::requested,
     })
 }

@@ -68,6 +68,7 @@ static ABOUT: EngineAbout = EngineAbout {
             meaning: "the engine's system call filter",
         },
     ],
+    rules: &[],
 };
 
 /// The engine.

@@ -1,10 +1,11 @@
 //! QEMU's command line as data. It starts nothing and looks at nothing: same facts, same arguments.
 //!
-//! What is not written here is QEMU's default, on purpose: the CPU model, the flat topology and the cache mode are what a
-//! person gets who starts QEMU by hand.
+//! What is not written here is QEMU's default, on purpose: the CPU model, the flat topology and the disk's cache mode
+//! are what a person gets who starts QEMU by hand.
 
 use std::path::{Path, PathBuf};
 
+use super::drive::Drive;
 use crate::launch::bundle::AGENT_PATH;
 
 /// Name of the virtio-serial port that carries the agent's byte stream.
@@ -36,7 +37,8 @@ impl Machine {
         }
     }
 
-    fn device(self, kind: &str) -> String {
+    /// A virtio device of this kind on its bus.
+    pub(super) fn device(self, kind: &str) -> String {
         let bus = match self {
             Self::Q35 => "pci",
             Self::Microvm => "device",
@@ -64,25 +66,6 @@ impl Accelerator {
     }
 }
 
-/// Format of the data disk's file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum DiskFormat {
-    /// QEMU's own, grows as it is written.
-    Qcow2,
-    /// A sparse file.
-    Raw,
-}
-
-impl DiskFormat {
-    /// The word in the environment's name and on QEMU's command line.
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::Qcow2 => "qcow2",
-            Self::Raw => "raw",
-        }
-    }
-}
-
 /// Everything that one start of QEMU depends on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Start {
@@ -92,8 +75,8 @@ pub(super) struct Start {
     pub(super) memory_bytes: u64,
     pub(super) kernel: PathBuf,
     pub(super) initramfs: PathBuf,
-    pub(super) disk: PathBuf,
-    pub(super) disk_format: DiskFormat,
+    /// The data disk and its file; `None` for data in the guest's memory.
+    pub(super) disk: Option<(Drive, PathBuf)>,
     /// Socket on which we listen for the agent's stream.
     pub(super) agent_socket: PathBuf,
     /// Socket on which we listen for QMP.
@@ -122,8 +105,9 @@ pub(super) fn arguments(start: &Start) -> Vec<String> {
     line.option("-device", format!("virtserialport,chardev=agent,name={PORT_NAME}"));
     line.option("-chardev", socket("control", &start.control_socket));
     line.option("-mon", "chardev=control,mode=control");
-    line.option("-drive", format!("file={},format={},if=none,id=data", quoted(&start.disk), start.disk_format.name()));
-    line.option("-device", format!("{},drive=data", machine.device("virtio-blk")));
+    if let Some((drive, file)) = &start.disk {
+        drive.arguments(*machine, file).into_iter().for_each(|(name, value)| line.option(name, value));
+    }
     line.0
 }
 
@@ -147,7 +131,7 @@ fn socket(id: &str, path: &Path) -> String {
 }
 
 /// A path as a value among comma-separated ones.
-fn quoted(path: &Path) -> String {
+pub(super) fn quoted(path: &Path) -> String {
     path.display().to_string().replace(',', ",,")
 }
 
@@ -167,6 +151,8 @@ impl Line {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::environment::Environment;
+    use crate::launch::engines::abouts;
 
     fn start(machine: Machine, accelerator: Accelerator) -> Start {
         Start {
@@ -176,8 +162,8 @@ mod tests {
             memory_bytes: 512 << 20,
             kernel: "/boot/vmlinuz".into(),
             initramfs: "/run/p/initramfs".into(),
-            disk: "/data/a,b/disk".into(),
-            disk_format: DiskFormat::Qcow2,
+            disk: Drive::of(&Environment::parse("qemu", &abouts()).unwrap().stack()[0])
+                .map(|drive| (drive, "/data/a,b/disk".into())),
             agent_socket: "/run/p/agent".into(),
             control_socket: "/run/p/control".into(),
             console: "/run/p/console".into(),
@@ -214,7 +200,7 @@ mod tests {
         -chardev socket,id=control,path=/run/p/control,server=off
         -mon chardev=control,mode=control
         -drive file=/data/a,,b/disk,format=qcow2,if=none,id=data
-        -device virtio-blk-pci,drive=data
+        -device virtio-blk-pci,id=adapter,drive=data
         ");
     }
 
@@ -236,7 +222,13 @@ mod tests {
         -chardev socket,id=control,path=/run/p/control,server=off
         -mon chardev=control,mode=control
         -drive file=/data/a,,b/disk,format=qcow2,if=none,id=data
-        -device virtio-blk-device,drive=data
+        -device virtio-blk-device,id=adapter,drive=data
         ");
+    }
+
+    #[test]
+    fn a_guest_with_its_data_in_memory_has_no_drive() {
+        let words = arguments(&Start { disk: None, ..start(Machine::Q35, Accelerator::Tcg) });
+        assert_eq!(words.last().map(String::as_str), Some("chardev=control,mode=control"));
     }
 }

@@ -1,46 +1,122 @@
 //! The guest's data disk: ext4 made once per run as a template, and copied for every launch. Only what the template
 //! holds is copied, so a launch costs a few milliseconds whatever the disk's size.
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::os::fd::AsFd;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::sys::statfs::statfs;
 use nix::unistd::{Whence, lseek64};
 
-use super::arguments::DiskFormat;
+use super::drive::Drive;
+use super::initramfs::DATA_FILESYSTEM;
+use super::superblock::Superblock;
+use crate::launch::Ground;
+use crate::launch::ground::device_under;
 use crate::launch::process::run_tool_for_its_output;
 use crate::sample::Failure;
 
-/// Size of a guest's data disk, bytes. The file is sparse: what is not written takes no room.
-pub const DATA_DISK_BYTES: u64 = 1 << 30;
 /// How long making a filesystem or converting it may take.
 const TOOL_TIME_MAX: Duration = Duration::from_secs(60);
+/// Largest block of a filesystem that a guest's kernel mounts: its page.
+const BLOCK_BYTES_MAX: u64 = 4096;
+/// Where the kernel lists block devices by number.
+const DEVICES: &str = "/sys/dev/block";
 
-/// Makes the template of a run in `folder` and returns its path.
+/// What every launch copies.
+#[derive(Debug)]
+pub(super) struct Template {
+    pub(super) path: PathBuf,
+    /// The filesystem on it.
+    pub(super) filesystem: Superblock,
+}
+
+/// Makes the template of a run in `folder`: a disk of `bytes`, with a filesystem like the host's where that is ext4.
 ///
 /// # Errors
-/// When `mkfs.ext4` or `qemu-img` fails, or the disk under the folder is full.
-pub(super) fn make_template(folder: &Path, format: DiskFormat, interrupted: fn() -> bool) -> Result<PathBuf, Failure> {
+/// When the disk under the folder is full or does not take the I/O that the drive is for, or `mkfs.ext4` or `qemu-img`
+/// fails.
+pub(super) fn make_template(
+    folder: &Path,
+    drive: &Drive,
+    bytes: u64,
+    interrupted: fn() -> bool,
+) -> Result<Template, Failure> {
     let raw = folder.join("template.raw");
     let named = |error: io::Error| Failure::from(error).while_doing(&raw.display().to_string());
-    File::create(&raw).and_then(|file| file.set_len(DATA_DISK_BYTES)).map_err(named)?;
-    // Nothing is left for the guest's kernel to initialise in the background while something is measured.
-    let complete = "lazy_itable_init=0,lazy_journal_init=0";
-    let raw_text = raw.display().to_string();
-    run_tool_for_its_output(&["mkfs.ext4", "-q", "-F", "-E", complete, &raw_text], TOOL_TIME_MAX, interrupted)?;
-    if format == DiskFormat::Raw {
-        return Ok(raw);
+    File::create(&raw).and_then(|file| file.set_len(bytes)).map_err(named)?;
+    if drive.cache().direct {
+        check_direct(&raw, drive.cache().name)?;
     }
-    let converted = folder.join("template.qcow2");
-    let to = converted.display().to_string();
-    let argv = ["qemu-img", "convert", "-f", "raw", "-O", format.name(), &raw_text, &to];
+    let raw_text = raw.display().to_string();
+    let argv = mkfs(&like(folder), &raw_text);
+    let argv: Vec<&str> = argv.iter().map(String::as_str).collect();
+    run_tool_for_its_output(&argv, TOOL_TIME_MAX, interrupted)?;
+    let filesystem = Superblock::read(&raw).map_err(named)?;
+    if drive.format == "raw" {
+        return Ok(Template { path: raw, filesystem });
+    }
+    let path = folder.join(format!("template.{}", drive.format));
+    let to = path.display().to_string();
+    let argv = ["qemu-img", "convert", "-f", "raw", "-O", &drive.format, &raw_text, &to];
     run_tool_for_its_output(&argv, TOOL_TIME_MAX, interrupted)?;
     fs::remove_file(&raw).map_err(named)?;
-    Ok(converted)
+    Ok(Template { path, filesystem })
+}
+
+/// QEMU opens its file past the host's page cache, and ends at once where the filesystem has no such I/O.
+fn check_direct(file: &Path, cache: &str) -> Result<(), Failure> {
+    let opened = OpenOptions::new().read(true).custom_flags(OFlag::O_DIRECT.bits()).open(file);
+    opened.map(drop).map_err(|error| {
+        Failure::from(error).while_doing(&format!(
+            "the filesystem under {} takes no direct I/O, which `cache={cache}` needs; choose another folder with --data, \
+             or `cache=writeback`",
+            file.parent().unwrap_or(file).display()
+        ))
+    })
+}
+
+/// Sizes that a filesystem is to share with another; `None`: mkfs's own.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Like {
+    block_bytes: Option<u64>,
+    inode_bytes: Option<u64>,
+}
+
+/// Those of the filesystem under a folder, where it is ext4: its blocks anybody may ask for, its inodes only who may read
+/// its device.
+fn like(folder: &Path) -> Like {
+    if Ground::under(folder).filesystem.as_deref() != Some(DATA_FILESYSTEM) {
+        return Like::default();
+    }
+    let block_bytes = statfs(folder).ok().and_then(|status| u64::try_from(status.block_size()).ok());
+    let inode_bytes = device_file(folder).and_then(|device| Superblock::read(&device).ok());
+    Like {
+        block_bytes: block_bytes.filter(|bytes| *bytes <= BLOCK_BYTES_MAX),
+        inode_bytes: inode_bytes.map(|superblock| superblock.inode_bytes),
+    }
+}
+
+fn device_file(folder: &Path) -> Option<PathBuf> {
+    let device = device_under(folder, Path::new(DEVICES))?;
+    let described = fs::read_to_string(device.join("uevent")).ok()?;
+    Some(Path::new("/dev").join(described.lines().find_map(|line| line.strip_prefix("DEVNAME="))?))
+}
+
+fn mkfs(like: &Like, image: &str) -> Vec<String> {
+    // Nothing is left for the guest's kernel to initialise in the background while something is measured.
+    let mut argv =
+        ["mkfs.ext4", "-q", "-F", "-E", "lazy_itable_init=0,lazy_journal_init=0"].map(str::to_owned).to_vec();
+    for (option, bytes) in [("-b", like.block_bytes), ("-I", like.inode_bytes)] {
+        argv.extend(bytes.into_iter().flat_map(|bytes| [option.to_owned(), bytes.to_string()]));
+    }
+    argv.push(image.to_owned());
+    argv
 }
 
 /// Copies a template; holes stay holes.
@@ -99,6 +175,8 @@ mod tests {
 
     use super::super::testing;
     use super::*;
+    use crate::environment::Environment;
+    use crate::launch::engines::abouts;
 
     #[test]
     fn a_copy_is_the_same_and_its_holes_take_no_room() {
@@ -124,21 +202,56 @@ mod tests {
         assert_eq!(fs::read(&to).unwrap(), b"old");
     }
 
+    fn drive(name: &str) -> Drive {
+        Drive::of(&Environment::parse(name, &abouts()).unwrap().stack()[0]).unwrap()
+    }
+
     #[test]
-    fn a_template_is_a_small_file_of_the_asked_format() {
+    fn a_template_is_a_small_file_of_the_asked_format_whatever_its_size() {
         if testing::qemu().is_none() {
             return;
         }
-        for (format, magic, at) in [(DiskFormat::Raw, &[0x53, 0xef][..], 1024 + 56), (DiskFormat::Qcow2, b"QFI\xfb", 0)]
+        for (name, bytes, magic, at) in
+            [("qemu:disk=raw", 16_u64 << 30, &[0x53, 0xef][..], 1024 + 56), ("qemu", 1 << 30, b"QFI\xfb", 0)]
         {
             let folder = tempfile::tempdir().unwrap();
-            let template = make_template(folder.path(), format, || false).unwrap();
+            let template = make_template(folder.path(), &drive(name), bytes, || false).unwrap();
             let mut found = vec![0; magic.len()];
-            File::open(&template).unwrap().read_exact_at(&mut found, at).unwrap();
+            File::open(&template.path).unwrap().read_exact_at(&mut found, at).unwrap();
             assert_eq!(found, magic);
             let copied = folder.path().join("copy");
-            copy(&template, &copied).unwrap();
+            copy(&template.path, &copied).unwrap();
             assert!(fs::metadata(&copied).unwrap().blocks() * 512 < 40 << 20);
         }
+    }
+
+    #[test]
+    fn a_template_has_the_sizes_of_the_filesystem_under_it() {
+        if testing::qemu().is_none() {
+            return;
+        }
+        let folder = tempfile::tempdir_in("/var/tmp").unwrap();
+        let Like { block_bytes, inode_bytes } = like(folder.path());
+        let made = make_template(folder.path(), &drive("qemu"), 256 << 20, || false).unwrap().filesystem;
+        // A small filesystem would have small blocks of its own accord.
+        assert_eq!(block_bytes.unwrap_or(made.block_bytes), made.block_bytes);
+        assert_eq!(inode_bytes.unwrap_or(made.inode_bytes), made.inode_bytes);
+    }
+
+    #[test]
+    fn mkfs_is_told_what_could_be_read_and_nothing_else() {
+        let line = |like: Like| mkfs(&like, "image").join(" ");
+        let lazy = "mkfs.ext4 -q -F -E lazy_itable_init=0,lazy_journal_init=0";
+        assert_eq!(line(Like::default()), format!("{lazy} image"));
+        let both = Like { block_bytes: Some(2048), inode_bytes: Some(512) };
+        assert_eq!(line(both), format!("{lazy} -b 2048 -I 512 image"));
+    }
+
+    #[test]
+    fn a_filesystem_without_direct_io_is_refused_in_words() {
+        // The kernel's own files are opened by nobody past a cache.
+        let refused = check_direct(Path::new("/proc/version"), "none").unwrap_err().message;
+        assert!(refused.contains("/proc takes no direct I/O, which `cache=none` needs"), "{refused}");
+        assert!(refused.contains("--data"), "{refused}");
     }
 }

@@ -3,7 +3,7 @@
 //! ```text
 //! host                                            guest
 //! arguments (data) -> QEMU --- virtio-serial ---> guest-init -> agent        kernel, modules, initramfs: once per run
-//!                        `--- QMP: stop, cont, quit                          data disk: copied for every launch
+//!                        `--- QMP: stop, cont, quit                          data disk, if any: copied for every launch
 //! ```
 //!
 //! The machine has no network in this version. Who executes its instructions, the CPU or QEMU's translator, is tried
@@ -11,11 +11,13 @@
 
 mod accelerator;
 mod arguments;
-pub mod disk;
+mod disk;
+mod drive;
 mod initramfs;
 pub mod kernel;
 mod modules;
 mod qmp;
+mod superblock;
 mod sys;
 #[cfg(test)]
 mod testing;
@@ -30,12 +32,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use self::accelerator::verdict;
-use self::arguments::{Accelerator, DiskFormat, Machine};
+use self::arguments::{Accelerator, Machine};
+use self::disk::Template;
+use self::drive::Drive;
+pub(crate) use self::drive::is_in_memory;
 use self::kernel::{Kernel, REMEDY};
+pub(crate) use self::vessel::files_in_memory_bytes_max;
 pub use self::vessel::{INNER_LAYERS_BYTES, MEMORY_OVERHEAD_BYTES_MAX};
 use crate::environment::{EngineAbout, Layer as LayerChoice, OptionAbout, Values};
 use crate::launch::journal::{Entry, Resource};
-use crate::launch::process::{find_program, run_tool_for_its_output};
+use crate::launch::process::{find_program, run_tool, run_tool_for_its_output};
 use crate::launch::{Engine, LaunchOrder, Layer, Place, Usability, Vessel};
 use crate::sample::Failure;
 
@@ -43,6 +49,8 @@ use crate::sample::Failure;
 const PROGRAM: &str = "qemu-system-x86_64";
 /// How long QEMU may take to say its version.
 const VERSION_TIME_MAX: Duration = Duration::from_secs(10);
+/// How long it may take to read one block.
+const IO_URING_TIME_MAX: Duration = Duration::from_secs(2);
 
 static ABOUT: EngineAbout = EngineAbout {
     name: "qemu",
@@ -63,12 +71,11 @@ static ABOUT: EngineAbout = EngineAbout {
             default: "",
             meaning: "the guest's kernel (bzImage); else the fetched one, else the host's",
         },
-        OptionAbout {
-            key: "disk",
-            values: Values::OneOf(&["qcow2", "raw"]),
-            default: "qcow2",
-            meaning: "format of the data disk's file, with QEMU's default cache",
-        },
+        drive::DISK,
+        drive::CACHE,
+        drive::AIO,
+        drive::IOTHREAD,
+        drive::BUS,
         OptionAbout {
             key: "machine",
             values: Values::OneOf(&["q35", "microvm"]),
@@ -81,7 +88,9 @@ static ABOUT: EngineAbout = EngineAbout {
             default: "none",
             meaning: "the guest's network; there is none in this version",
         },
+        drive::TUNED,
     ],
+    rules: drive::RULES,
 };
 
 /// The engine.
@@ -135,7 +144,8 @@ pub(super) struct Settled {
     accelerator: Accelerator,
     /// What the trial of KVM found; empty where none was needed.
     accelerator_detail: String,
-    disk_format: DiskFormat,
+    /// `None`: data lie in the guest's memory.
+    drive: Option<Drive>,
     kernel: Kernel,
 }
 
@@ -156,10 +166,13 @@ impl Settled {
         let remedy = if named.is_empty() { REMEDY } else { "qemu" };
         let kernel = kernel::find(named).map_err(|failure| Refusal::new(failure.message, remedy))?;
         let machine = if choice.option("machine") == "microvm" { Machine::Microvm } else { Machine::Q35 };
-        let disk_format = if choice.option("disk") == "raw" { DiskFormat::Raw } else { DiskFormat::Qcow2 };
+        let drive = Drive::of(choice);
+        if drive.as_ref().is_some_and(|drive| drive.aio() == "io_uring") {
+            try_io_uring(&kernel.image)?;
+        }
         let (accelerator, accelerator_detail) = accelerate(choice.option("accel"), machine, &program)?;
         let version = version(&program)?;
-        Ok(Self { program, version, machine, accelerator, accelerator_detail, disk_format, kernel })
+        Ok(Self { program, version, machine, accelerator, accelerator_detail, drive, kernel })
     }
 
     fn details(&self) -> BTreeMap<String, String> {
@@ -178,7 +191,8 @@ impl Settled {
 
     fn labels(&self) -> Vec<String> {
         let emulated = (self.accelerator == Accelerator::Tcg).then(|| "emulated".to_owned());
-        emulated.into_iter().chain(["net=none".to_owned()]).collect()
+        let disk = self.drive.as_ref().map_or_else(|| vec!["memory".to_owned()], Drive::labels);
+        emulated.into_iter().chain(["net=none".to_owned()]).chain(disk).collect()
     }
 }
 
@@ -199,6 +213,20 @@ fn accelerate(asked: &str, machine: Machine, program: &Path) -> Result<(Accelera
         }
         _ => Ok((accelerator, detail)),
     }
+}
+
+/// Reads a block of a file by io_uring with QEMU's own code: it may be built without, and a kernel may refuse it.
+fn try_io_uring(file: &Path) -> Result<(), Refusal> {
+    let file = file.display().to_string();
+    let argv = ["qemu-img", "bench", "-f", "raw", "-i", "io_uring", "-c", "1", "-d", "1", "-s", "4096", &file];
+    let refused = |said: &str| Refusal::new(format!("QEMU cannot use io_uring here: {said}"), "qemu:aio=threads");
+    let tried = run_tool(&argv, IO_URING_TIME_MAX, crate::interrupt::requested);
+    let output = tried.map_err(|failure| refused(&failure.message))?;
+    // Where the kernel refuses it, some versions say so, go on with their threads and end well.
+    if output.code == Some(0) && output.stderr.trim().is_empty() {
+        return Ok(());
+    }
+    Err(refused(output.stderr.trim()))
 }
 
 /// `7.2.22` of "QEMU emulator version 7.2.22 (Debian 1:7.2+dfsg-7+deb12u18)".
@@ -225,8 +253,8 @@ struct Files {
     /// A bzImage, or the ELF kernel out of it.
     kernel: PathBuf,
     initramfs: PathBuf,
-    /// The data disk; each launch has its own copy.
-    template: PathBuf,
+    /// The data disk, if there is one; each launch has its own copy.
+    template: Option<Template>,
 }
 
 impl QemuLayer {
@@ -239,13 +267,14 @@ impl QemuLayer {
         for folder in [&scratch, &data] {
             layer.entries.push(make_folder(place, folder)?);
         }
-        let Settled { kernel, machine, accelerator, disk_format, .. } = &layer.settled;
+        let Settled { kernel, machine, accelerator, drive, .. } = &layer.settled;
+        let template = |drive: &Drive| disk::make_template(&data, drive, place.data_disk_bytes, place.interrupted);
         layer.files = Files {
             kernel: kernel_to_start(kernel, *accelerator, &scratch)?,
             initramfs: scratch.join("initramfs"),
-            template: disk::make_template(&data, *disk_format, place.interrupted)?,
+            template: drive.as_ref().map(template).transpose()?,
         };
-        initramfs::write(&place.bundle, kernel, *machine, &layer.files.initramfs)?;
+        initramfs::write(&place.bundle, kernel, *machine, drive.as_ref(), &layer.files.initramfs)?;
         Ok(layer)
     }
 }

@@ -44,6 +44,21 @@ struct Refusal {
     desc: String,
 }
 
+/// A block device as QEMU has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct BlockSeen {
+    /// Format of its file.
+    pub(super) format: String,
+    /// Its size for the guest, bytes.
+    pub(super) bytes: u64,
+    /// Whether the guest is told of a cache.
+    pub(super) writeback: bool,
+    /// Whether the host's page cache is gone past.
+    pub(super) direct: bool,
+    /// Whether flushes are ignored.
+    pub(super) no_flush: bool,
+}
+
 impl Qmp {
     /// Takes a fresh connection through greeting and capabilities.
     ///
@@ -91,23 +106,51 @@ impl Qmp {
         Ok(self.command("query-kvm")?["enabled"].as_bool().unwrap_or(false))
     }
 
+    /// The block device of this name.
+    pub(super) fn block(&mut self, name: &str) -> Result<BlockSeen, Failure> {
+        let all = self.command("query-block")?;
+        let found = all.as_array().into_iter().flatten().find(|block| block["device"] == name);
+        let inserted = &found.ok_or_else(|| protocol(format!("qmp `query-block`: no device `{name}`")))?["inserted"];
+        let flag = |flag: &str| inserted["cache"][flag].as_bool();
+        let read = || {
+            Some(BlockSeen {
+                format: inserted["drv"].as_str()?.to_owned(),
+                bytes: inserted["image"]["virtual-size"].as_u64()?,
+                writeback: flag("writeback")?,
+                direct: flag("direct")?,
+                no_flush: flag("no-flush")?,
+            })
+        };
+        read().ok_or_else(|| protocol(format!("qmp `query-block`: device `{name}` is not described")))
+    }
+
+    /// A property of a device that was given an id; empty where it is not set.
+    pub(super) fn property(&mut self, id: &str, name: &str) -> Result<String, Failure> {
+        let arguments = json!({ "path": format!("/machine/peripheral/{id}"), "property": name });
+        let found = self.command_with("qom-get", Some(arguments), ANSWER_TIME_MAX)?;
+        Ok(found.as_str().unwrap_or_default().to_owned())
+    }
+
     /// Asks QEMU to end; its process is waited for elsewhere.
     pub(super) fn quit(&mut self) -> Result<(), Failure> {
-        self.command_within("quit", QUIT_TIME_MAX).map(drop)
+        self.command_with("quit", None, QUIT_TIME_MAX).map(drop)
     }
 
     fn command(&mut self, name: &str) -> Result<Value, Failure> {
-        self.command_within(name, ANSWER_TIME_MAX)
+        self.command_with(name, None, ANSWER_TIME_MAX)
     }
 
-    fn command_within(&mut self, name: &str, time: Duration) -> Result<Value, Failure> {
+    fn command_with(&mut self, name: &str, arguments: Option<Value>, time: Duration) -> Result<Value, Failure> {
         self.wire.allow(Some(time));
-        self.exchange(name).map_err(|failure| failure.while_doing(&format!("qmp `{name}`")))
+        self.exchange(name, arguments).map_err(|failure| failure.while_doing(&format!("qmp `{name}`")))
     }
 
-    fn exchange(&mut self, name: &str) -> Result<Value, Failure> {
-        let mut line = json!({ "execute": name }).to_string();
-        line.push('\n');
+    fn exchange(&mut self, name: &str, arguments: Option<Value>) -> Result<Value, Failure> {
+        let mut command = json!({ "execute": name });
+        if let Some(arguments) = arguments {
+            command["arguments"] = arguments;
+        }
+        let line = format!("{command}\n");
         self.wire.write_all(line.as_bytes()).map_err(|error| stream(&error))?;
         for _ in 0..EVENTS_MAX {
             match self.line()? {
@@ -181,6 +224,21 @@ mod tests {
         let mut qmp = qmp.unwrap();
         assert_eq!(qmp.version(), "7.2.22");
         assert_eq!(qmp.status().unwrap(), "paused");
+    }
+
+    #[test]
+    fn a_block_device_that_is_not_there_or_not_described_is_no_device() {
+        let described = r#"{"return": [{"device": "data", "inserted": {"drv": "raw", "image": {"virtual-size": 4096},
+            "cache": {"no-flush": true, "direct": false, "writeback": true}}}]}"#;
+        let described = described.replace('\n', " ");
+        let (qmp, _theirs) =
+            against(&[GREETING, r#"{"return": {}}"#, &described, &described, r#"{"return": [{"device": "data"}]}"#]);
+        let mut qmp = qmp.unwrap();
+        let block = qmp.block("data").unwrap();
+        assert_eq!((block.format.as_str(), block.bytes), ("raw", 4096));
+        assert_eq!((block.writeback, block.direct, block.no_flush), (true, false, true));
+        assert_eq!(qmp.block("other").unwrap_err().message, "qmp `query-block`: no device `other`");
+        assert!(qmp.block("data").is_err());
     }
 
     #[test]

@@ -20,6 +20,8 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use plimsoll_agent::wire::Wire;
 
 use super::arguments::{Accelerator, Start, arguments};
+use super::disk::Template;
+use super::drive::{ADAPTER, DRIVE, Drive, aio_seen, seen};
 use super::initramfs::DATA_FILESYSTEM;
 use super::qmp::Qmp;
 use super::{Files, Settled, disk, make_folder, undo};
@@ -48,10 +50,21 @@ const TRANSLATOR_BYTES: u64 = 1 << 30;
 /// the files of its root in memory. An inner limit as large as the guest's memory could never be reached: the guest's
 /// kernel would run out of memory first. Bytes.
 pub const INNER_LAYERS_BYTES: u64 = 256 << 20;
+/// What a guest keeps of its memory for its kernel and, as a tmpfs takes half of the memory only, for twice the files of
+/// its root. Bytes.
+const GUEST_OWN_BYTES: u64 = 128 << 20;
+/// A guest's kernel describes its pages: 1.6 % of the memory, counted twice for what it keeps free of them.
+const GUEST_OWN_SHARE: u64 = 32;
 /// Most memory that a machine takes on top of its guest's, whoever executes it, bytes.
 pub const MEMORY_OVERHEAD_BYTES_MAX: u64 = OVERHEAD_BYTES + TRANSLATOR_BYTES;
 /// Longest path of a Unix socket, bytes.
 const SOCKET_PATH_BYTES_MAX: usize = 107;
+
+/// Most bytes of files that a guest holds which keeps its data in its memory: half of what it does not need itself.
+#[must_use]
+pub(crate) fn files_in_memory_bytes_max(memory_bytes: u64) -> u64 {
+    memory_bytes.saturating_sub(GUEST_OWN_BYTES + memory_bytes / GUEST_OWN_SHARE) / 2
+}
 
 /// What was made on the host for one machine, undone in reverse order.
 struct Made {
@@ -88,6 +101,8 @@ struct QemuVessel {
     made: Made,
     settled: Settled,
     start: Start,
+    /// The data disk as QEMU made it, and the filesystem on it.
+    disk: BTreeMap<String, String>,
     argv: String,
     /// What the pen grants on top of the environment's limit, bytes.
     overhead: u64,
@@ -106,7 +121,9 @@ pub(super) fn launch(
         made.entries.push(make_folder(place, folder)?);
     }
     let start = start(settled, files, &scratch, &data, order);
-    disk::copy(&files.template, &start.disk)?;
+    if let (Some(template), Some((_, file))) = (&files.template, &start.disk) {
+        disk::copy(&template.path, file)?;
+    }
     let agent = listen(&start.agent_socket)?;
     let control = listen(&start.control_socket)?;
     let overhead = overhead_bytes(settled.accelerator) + (start.memory_bytes - order.limits.memory_bytes);
@@ -117,7 +134,17 @@ pub(super) fn launch(
     let wire = accept(&agent, running, place)?;
     let mut qmp = Qmp::greet(accept(&control, running, place)?)?;
     check_machine(&mut qmp, &start)?;
-    Ok(QemuVessel { wire, qmp, made, settled: settled.clone(), start, argv, overhead })
+    let disk = files.template.as_ref().map(|template| disk_made(&mut qmp, template)).transpose()?.unwrap_or_default();
+    Ok(QemuVessel { wire, qmp, made, settled: settled.clone(), start, disk, argv, overhead })
+}
+
+/// What QEMU made of the data disk, and the filesystem on it.
+fn disk_made(qmp: &mut Qmp, template: &Template) -> Result<BTreeMap<String, String>, Failure> {
+    let block = qmp.block(DRIVE)?;
+    let (adapter, thread) = (qmp.property(ADAPTER, "type")?, qmp.property(ADAPTER, "iothread")?);
+    let mut facts = seen(&block, &adapter, &thread);
+    facts.extend(template.filesystem.facts());
+    Ok(facts)
 }
 
 /// QEMU must have made what it was asked for; it may fall back to its translator in silence.
@@ -157,8 +184,10 @@ fn start(settled: &Settled, files: &Files, scratch: &Path, data: &Path, order: &
         memory_bytes: guest_memory_bytes(order),
         kernel: files.kernel.clone(),
         initramfs: files.initramfs.clone(),
-        disk: data.join(format!("disk.{}", settled.disk_format.name())),
-        disk_format: settled.disk_format,
+        disk: settled.drive.clone().map(|drive| {
+            let file = data.join(format!("disk.{}", drive.format));
+            (drive, file)
+        }),
         agent_socket: scratch.join("agent"),
         control_socket: scratch.join("qmp"),
         console: scratch.join("console"),
@@ -228,8 +257,11 @@ impl Vessel for QemuVessel {
             // `tsc-early` is what `tsc` is called until the kernel has refined its frequency, a second after it started.
             ("clock_source".to_owned(), "tsc|tsc-early|kvm-clock|hpet".to_owned()),
             ("root_filesystem".to_owned(), "tmpfs".to_owned()),
-            ("data_filesystem".to_owned(), DATA_FILESYSTEM.to_owned()),
         ]);
+        let data = if self.settled.drive.is_some() { DATA_FILESYSTEM } else { "tmpfs" };
+        asked.insert("data_filesystem".to_owned(), data.to_owned());
+        let disk = self.settled.drive.as_ref().map(|drive| drive.asked(self.made.place.data_disk_bytes));
+        asked.extend(disk.into_iter().flatten());
         if let Some(release) = &self.settled.kernel.release {
             asked.insert("kernel".to_owned(), release.clone());
         }
@@ -243,7 +275,9 @@ impl Vessel for QemuVessel {
         let unpacked = self.start.kernel != self.settled.kernel.image;
         facts.insert("kernel_image".to_owned(), self.settled.kernel.image.display().to_string());
         facts.insert("kernel_unpacked_by".to_owned(), if unpacked { "the host" } else { "the guest" }.to_owned());
-        facts.insert("disk".to_owned(), self.start.disk_format.name().to_owned());
+        facts.extend(self.disk.clone());
+        let aio = self.settled.drive.as_ref().and_then(|drive| self.aio(drive));
+        facts.extend(aio.map(|aio| ("disk_aio".to_owned(), aio.to_owned())));
         facts.insert("pen_memory_overhead_bytes".to_owned(), self.overhead.to_string());
         facts
     }
@@ -301,6 +335,19 @@ impl Vessel for QemuVessel {
 }
 
 impl QemuVessel {
+    /// How it asks the host for the data disk's blocks, by what its process holds.
+    fn aio(&self, drive: &Drive) -> Option<&'static str> {
+        let running = self.made.running.as_ref()?;
+        let process = Path::new("/proc").join(running.pid().to_string());
+        let maps = std::fs::read_to_string(process.join("maps")).unwrap_or_default();
+        let files = std::fs::read_dir(process.join("fd")).into_iter().flatten().flatten();
+        let files: Vec<String> = files
+            .filter_map(|file| std::fs::read_link(file.path()).ok())
+            .map(|file| file.display().to_string())
+            .collect();
+        Some(aio_seen(drive.aio(), &maps, &files, &running.log_tail()))
+    }
+
     /// What the process and its machine are doing, in words. One that has closed its connection is about to end.
     fn state(&mut self) -> String {
         let refused = match self.qmp.status() {
