@@ -1,11 +1,12 @@
 //! `plimsoll run`: the spine. Wishes, plan, host, rounds, report.
 
+mod data;
 mod listeners;
 mod stop;
 
 use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
@@ -15,8 +16,7 @@ use nix::unistd::Pid;
 use plimsoll::analysis::{Findings, analyse};
 use plimsoll::clock::{self, RunClock};
 use plimsoll::environment::Environment;
-use plimsoll::launch::journal::Journal;
-use plimsoll::launch::{Folders, Launchpad, Limits, Place, Usability, engines};
+use plimsoll::launch::{Launchpad, Limits, Place, Usability, engines};
 use plimsoll::plan::{HostNumbers, Plan, PlanError, Said, Settled, Wishes, estimate, file};
 use plimsoll::report::{self, Format as _, PlanText};
 use plimsoll::rounds::{Walk, walk};
@@ -24,6 +24,7 @@ use plimsoll::sample::{Cause, Failure, MishapRecord, PlanRecord, RunInfo, RunRec
 use plimsoll::store::{self, Store};
 use plimsoll::{interrupt, probe};
 
+use self::data::Home;
 use super::exit::{self, Refusal};
 
 /// What to compare, how often, where.
@@ -61,6 +62,9 @@ pub(super) struct RunArguments {
     /// Directory on the disk under test
     #[arg(long, value_name = "DIR")]
     data: Option<String>,
+    /// An empty block device that gets a filesystem for the run, and loses it afterwards
+    #[arg(long, value_name = "DEVICE", conflicts_with = "data")]
+    data_device: Option<String>,
     /// The run file to write
     #[arg(short, long, value_name = "RUN.sqlite")]
     output: Option<PathBuf>,
@@ -101,19 +105,19 @@ impl RunFormat {
 pub(super) fn run(arguments: &RunArguments) -> Result<u8> {
     interrupt::listen().context("cannot listen for Ctrl-C")?;
     let plan = plan(arguments)?;
-    let data = data_folder(plan.data())?;
+    let home = Home::of(&plan)?;
     let output = Output::named(arguments.output.clone())?;
     if arguments.setup && !arguments.dry_run {
         super::setup::for_plan(&plan, arguments.yes)?;
     }
     let examined = Examined::of(&plan);
     let seed = plan.seed().unwrap_or_else(new_seed);
-    let settled = plan.settle(&host_numbers(&plan, &data)?, examined.unusable.clone(), seed).map_err(refused)?;
+    let settled = plan.settle(&host_numbers(&plan, &home)?, examined.unusable.clone(), seed).map_err(refused)?;
     announce(&settled, &examined, arguments.quiet)?;
     if arguments.dry_run {
         return Ok(exit::DONE);
     }
-    let measured = measure(&settled, &examined, &output, &data, arguments.quiet)?;
+    let measured = measure(&settled, &examined, &output, &home, arguments.quiet)?;
     for failure in &measured.failures {
         eprintln!("plimsoll: {failure}");
     }
@@ -149,6 +153,7 @@ fn flags(arguments: &RunArguments) -> Wishes {
         cpus: text(&arguments.cpus, "--cpus"),
         memory: text(&arguments.memory, "--memory"),
         data: text(&arguments.data, "--data"),
+        data_device: text(&arguments.data_device, "--data-device"),
         ..Wishes::default()
     }
 }
@@ -191,7 +196,7 @@ impl Examined {
     }
 }
 
-fn host_numbers(plan: &Plan, data: &Path) -> Result<HostNumbers, Refusal> {
+fn host_numbers(plan: &Plan, home: &Home) -> Result<HostNumbers, Refusal> {
     let split = probe::split_cpus(plan.cpus());
     if let Some(cpu) = split.unavailable.first() {
         return Err(Refusal::usage(format!("--cpus: CPU {cpu} does not exist here or may not be used")));
@@ -200,16 +205,10 @@ fn host_numbers(plan: &Plan, data: &Path) -> Result<HostNumbers, Refusal> {
         shared_cpu: split.shared,
         cpus: split.environments,
         memory_available_bytes: probe::memory_available_bytes().unwrap_or(0),
-        disk_free_bytes: probe::disk_free_bytes(data).unwrap_or(0),
+        disk_free_bytes: home.free_bytes(),
+        takes_direct_io: home.takes_direct_io(),
         cache_bytes: probe::cache_bytes_last_level().unwrap_or(32 << 20),
     })
-}
-
-/// Where environments keep their data: as the user says, else /var/tmp, which lies on a disk where /tmp may not.
-fn data_folder(asked: Option<&Path>) -> Result<PathBuf> {
-    let folder = asked.unwrap_or(Path::new("/var/tmp"));
-    let found = folder.canonicalize().ok().filter(|folder| folder.is_dir());
-    Ok(found.ok_or_else(|| Refusal::usage(format!("--data: {} is no directory", folder.display())))?)
 }
 
 fn announce(settled: &Settled, examined: &Examined, quiet: bool) -> Result<()> {
@@ -284,14 +283,14 @@ struct Measured {
 
 /// Opens the host, walks the rounds, closes the host again whatever happened, and loads what was recorded: whatever was
 /// measured is reported, also where the end was not a good one.
-fn measure(settled: &Settled, examined: &Examined, output: &Output, data: &Path, quiet: bool) -> Result<Measured> {
+fn measure(settled: &Settled, examined: &Examined, output: &Output, home: &Home, quiet: bool) -> Result<Measured> {
     let info = RunInfo {
         id: output.id.clone(),
         started: clock::rfc3339(clock::unix_seconds()),
         plimsoll: env!("CARGO_PKG_VERSION").to_owned(),
         stopped_because: None,
     };
-    let place = open_place(&output.id, data)?.with_tree(settled.tree.as_ref())?;
+    let place = home.open_place(&output.id)?.with_tree(settled.tree.as_ref())?;
     let place = Arc::new(Place { data_disk_bytes: settled.data_disk_bytes, ..place });
     let created = Store::create(&output.run_file, &info, &settled.record, &probe::describe_host());
     let (walked, cleaned) = match created {
@@ -320,12 +319,6 @@ fn measure(settled: &Settled, examined: &Examined, output: &Output, data: &Path,
 
 fn still_here(failure: Failure) -> Failure {
     failure.while_doing("something of the run is still on this host; `plimsoll clean` tries again")
-}
-
-/// Everything of the run carries its name; the agent's executable lies beside the data, since /run may be `noexec`.
-fn open_place(id: &str, data: &Path) -> Result<Place, Failure> {
-    let folders = Folders { journals: Journal::directory(), scratch_in: data.to_owned(), data_in: data.to_owned() };
-    Place::open(&format!("plimsoll-{id}"), &folders, Path::new("/proc/self/exe"), interrupt::requested)
 }
 
 fn walk_rounds(

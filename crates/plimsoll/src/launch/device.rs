@@ -24,6 +24,8 @@ const FORMAT_BOUND: Duration = Duration::from_secs(120);
 const MODE: u32 = 0o711;
 /// Share of a device that its filesystem leaves for files, for estimates before it is made.
 const FOR_FILES: f64 = 0.9;
+/// Gives another UUID at each reading.
+const FRESH_UUID: &str = "/proc/sys/kernel/random/uuid";
 /// Removes the filesystem if it is still the one that we made: device and UUID follow.
 const REMOVE: &str = "test \"$(blkid -p -s UUID -o value \"$1\")\" != \"$2\" || wipefs -q -a \"$1\"";
 
@@ -75,15 +77,11 @@ fn contents(export: &str) -> String {
 ///
 /// # Errors
 /// When the device may not be taken any more, or something fails; the journal knows what was done.
-pub(super) fn prepare(
-    journal: &Journal,
-    device: &Path,
-    on: &Path,
-    uuid: &str,
-    interrupted: fn() -> bool,
-) -> Result<(), Failure> {
+pub(super) fn prepare(journal: &Journal, device: &Path, on: &Path, interrupted: fn() -> bool) -> Result<(), Failure> {
     examine(device, interrupted)?;
     let path = device.display().to_string();
+    let uuid = std::fs::read_to_string(FRESH_UUID)?;
+    let uuid = uuid.trim();
     let what = format!("filesystem on {path}");
     let argv = ["sh", "-c", REMOVE, "sh", &path, uuid].map(str::to_owned).to_vec();
     journal.note(Resource::Restore { argv, what })?;
@@ -105,6 +103,7 @@ mod tests {
     use super::super::testing;
     use super::*;
 
+    /// Of no filesystem here.
     const UUID: &str = "6f1a2c5e-0d3b-4a7e-9b61-2f4d8c7e5a90";
 
     /// A loop device that goes with it.
@@ -177,7 +176,7 @@ mod tests {
         let run = "plimsoll-test-device";
         let journal = Journal::start(folder.path(), run).unwrap();
         let on = folder.path().join(format!("{run}-device"));
-        prepare(&journal, &device.device, &on, UUID, || false).unwrap();
+        prepare(&journal, &device.device, &on, || false).unwrap();
         std::fs::write(on.join("file"), "text").unwrap();
         assert!(device.refusal().contains("in use"), "{}", device.refusal());
         journal.undo_all().unwrap();

@@ -7,6 +7,7 @@ use plimsoll_protocol::TreeOrder;
 use sha2::{Digest, Sha256};
 
 use super::bundle::{AGENT_PATH, Bundle};
+use super::device;
 use super::journal::Journal;
 use crate::sample::Failure;
 
@@ -80,10 +81,38 @@ impl Place {
     ///
     /// # Errors
     /// When they cannot be what is asked for.
-    pub fn with_tree(mut self, order: Option<&TreeOrder>) -> Result<Self, Failure> {
-        let refused = |error: plimsoll_agent::workload::WorkloadError| Failure::launch(error.to_string());
-        self.tree = order.map(Tree::of).transpose().map_err(refused)?;
-        Ok(self)
+    pub fn with_tree(self, order: Option<&TreeOrder>) -> Result<Self, Failure> {
+        self.changed(|place| {
+            place.tree = order
+                .map(Tree::of)
+                .transpose()
+                .map_err(|error| Failure::launch(format!("files of a root: {error}")))?;
+            Ok(())
+        })
+    }
+
+    /// Has the data lie on this block device, which gets a filesystem until the place is closed.
+    ///
+    /// # Errors
+    /// When it may not be used, or something fails; nothing stays behind.
+    pub fn on_device(self, device: &Path) -> Result<Self, Failure> {
+        self.changed(|place| {
+            let on = place.scratch.with_file_name(format!("{}-device", place.run));
+            device::prepare(&place.journal, device, &on, place.interrupted)?;
+            place.data = on.join(format!("{}-data", place.run));
+            place.journal.make_directory(&place.data, FOLDER_MODE).map(drop)
+        })
+    }
+
+    /// Changed, or closed where that fails.
+    fn changed(mut self, change: impl FnOnce(&mut Self) -> Result<(), Failure>) -> Result<Self, Failure> {
+        match change(&mut self) {
+            Ok(()) => Ok(self),
+            Err(failure) => {
+                self.close()?;
+                Err(failure)
+            }
+        }
     }
 
     fn fill(&mut self, executable: &Path) -> Result<(), Failure> {

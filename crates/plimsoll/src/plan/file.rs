@@ -24,7 +24,7 @@ use super::wishes::{Said, Wishes};
 use crate::environment::suggest;
 
 /// Every key of a plan file.
-const KEYS: [&str; 15] = [
+const KEYS: [&str; 16] = [
     "preset",
     "environments",
     "workloads",
@@ -39,6 +39,7 @@ const KEYS: [&str; 15] = [
     "cpus",
     "memory",
     "data",
+    "data_device",
     "parameters",
 ];
 
@@ -86,6 +87,7 @@ impl FileReader<'_> {
                 "cpus" => wishes.cpus = self.word(value),
                 "memory" => wishes.memory = self.word(value),
                 "data" => wishes.data = self.word(value),
+                "data_device" => wishes.data_device = self.word(value),
                 "parameters" => wishes.parameters = self.parameters(value),
                 unknown => self.wrong(key.span().start, format!("unknown key `{unknown}`{}", suggest(unknown, &KEYS))),
             }

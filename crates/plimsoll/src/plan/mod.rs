@@ -18,7 +18,7 @@ mod wishes;
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use plimsoll_agent::workload::{WORKLOADS, Workload, check_parameters};
@@ -65,7 +65,16 @@ pub struct Plan {
     seed: Option<u64>,
     cpus: Option<Vec<u32>>,
     memory_bytes: Option<u64>,
-    data: Option<PathBuf>,
+    data: Option<DataWish>,
+}
+
+/// The disk under test, as it was named.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DataWish {
+    /// A directory on it.
+    Folder(PathBuf),
+    /// A block device.
+    Device(PathBuf),
 }
 
 /// An environment of a plan.
@@ -108,10 +117,10 @@ impl Plan {
         self.cpus.as_deref()
     }
 
-    /// Directory on the disk under test, if the user named it.
+    /// The disk under test, if the user named one.
     #[must_use]
-    pub fn data(&self) -> Option<&Path> {
-        self.data.as_deref()
+    pub fn data(&self) -> Option<&DataWish> {
+        self.data.as_ref()
     }
 
     /// The seed, if the user named it.
@@ -148,7 +157,7 @@ impl Checker<'_> {
             seed: wishes.seed.as_ref().map(|said| said.value),
             cpus: self.text(wishes.cpus.as_ref(), quantity::cpus),
             memory_bytes: self.memory(&wishes),
-            data: wishes.data.as_ref().map(|said| PathBuf::from(&said.value)),
+            data: self.data(&wishes),
         }
     }
 
@@ -237,6 +246,18 @@ impl Checker<'_> {
         let time = self.text(wishes.slice.as_ref(), quantity::duration);
         self.within(wishes.slice.as_ref(), time, &(SLICE_MIN..=SLICE_MAX), "between 10ms and 10s")
             .unwrap_or(Duration::from_millis(200))
+    }
+
+    fn data(&mut self, wishes: &Wishes) -> Option<DataWish> {
+        let path = |said: &Said<String>| PathBuf::from(&said.value);
+        match (&wishes.data, &wishes.data_device) {
+            (Some(_), Some(device)) => {
+                self.wrong(&device.at, "`data` names the disk under test too: leave one of them away".to_owned());
+                None
+            }
+            (Some(folder), None) => Some(DataWish::Folder(path(folder))),
+            (None, device) => device.as_ref().map(|device| DataWish::Device(path(device))),
+        }
     }
 
     fn memory(&mut self, wishes: &Wishes) -> Option<u64> {

@@ -45,6 +45,8 @@ pub struct HostNumbers {
     pub memory_available_bytes: u64,
     /// Free room on the disk under test, bytes.
     pub disk_free_bytes: u64,
+    /// Whether files on the disk under test can be opened for direct I/O.
+    pub takes_direct_io: bool,
     /// Last-level cache, bytes.
     pub cache_bytes: u64,
 }
@@ -92,6 +94,9 @@ impl Plan {
             cache_bytes: host.cache_bytes,
         };
         let sized = self.sized(&room)?;
+        if !host.takes_direct_io {
+            needs_no_direct_io(&sized)?;
+        }
         let files_bytes = files_bytes(&sized);
         let each = Bytes { memory: memory_bytes, disk: files_bytes };
         let data_disk_bytes = data_disk_bytes(files_bytes);
@@ -193,6 +198,22 @@ impl Plan {
             steal_share_max: STEAL_SHARE_MAX,
         }
     }
+}
+
+/// Native itself would fail where the disk refuses what is asked of it; then there is nothing to compare with.
+fn needs_no_direct_io(sized: &[Sized]) -> Result<(), Vec<PlanError>> {
+    let is_direct = |point: &Point| point.parameters.0.get("access") == Some(&Parameter::from("direct"));
+    let names: Vec<&str> =
+        sized.iter().filter(|one| one.points.iter().any(is_direct)).map(|one| one.workload.about().name).collect();
+    if names.is_empty() {
+        return Ok(());
+    }
+    let message = format!(
+        "the filesystem refuses direct I/O (O_DIRECT), which {} ask for: choose a folder on a disk that takes it, or set \
+         access = \"buffered\" in the plan, which measures the page cache",
+        names.join(", ")
+    );
+    Err(vec![PlanError { at: "--data".to_owned(), message }])
 }
 
 fn tree(sized: &[Sized], seed: u64) -> Option<TreeOrder> {

@@ -52,6 +52,7 @@ fn said(words: &[&str]) -> Vec<Said<String>> {
 
 fn host() -> HostNumbers {
     HostNumbers {
+        takes_direct_io: true,
         cpus: vec![1],
         shared_cpu: false,
         memory_available_bytes: 24 << 30,
@@ -372,4 +373,34 @@ fn a_plan_that_may_want_more_slices_than_there_is_data_for_is_refused_with_what_
     assert!(settled_layers("slices = 4\n[parameters.\"disk.layers\"]\nrounds = 8\n").is_ok());
     let repeated = "slices = 50\n[parameters.\"disk.layers\"]\noperation = [\"again\", \"missing\"]\n";
     assert!(settled_layers(repeated).is_ok(), "what can be repeated has no end");
+}
+
+#[test]
+fn a_disk_without_direct_io_is_refused_for_workloads_that_ask_for_it() {
+    let host = HostNumbers { takes_direct_io: false, ..host() };
+    let plan = |text: &str| check(file::read("p", text).unwrap()).unwrap();
+    let refused = plan("workloads = [\"disk.randread\", \"disk.fsync\"]\n").settle(&host, Vec::new(), 1).unwrap_err();
+    assert_eq!(refused.len(), 1);
+    assert!(
+        refused[0]
+            .to_string()
+            .contains("--data: the filesystem refuses direct I/O (O_DIRECT), which disk.randread ask")
+    );
+    assert!(!refused[0].message.contains("disk.fsync"));
+    let buffered = "workloads = [\"disk.randread\"]\n[parameters.\"disk.randread\"]\naccess = \"buffered\"\n";
+    assert!(plan(buffered).settle(&host, Vec::new(), 1).is_ok());
+}
+
+#[test]
+fn the_disk_under_test_is_named_once() {
+    let said = |flag: Option<&str>, device: Option<&str>| {
+        let said = |text: Option<&str>, at: &str| text.map(|text| Said::new(text.to_owned(), at));
+        Wishes { data: said(flag, "--data"), data_device: said(device, "p line 1"), ..Wishes::default() }
+    };
+    assert!(check(said(Some("/a"), Some("/dev/b"))).unwrap_err()[0].contains("leave one of them away"));
+    // Flags beat the file whichever way they name it.
+    let beaten = said(Some("/a"), None).or(said(None, Some("/dev/b")));
+    assert_eq!(check(beaten).unwrap().data(), Some(&DataWish::Folder("/a".into())));
+    let beaten = said(None, Some("/dev/b")).or(said(Some("/a"), None));
+    assert_eq!(check(beaten).unwrap().data(), Some(&DataWish::Device("/dev/b".into())));
 }

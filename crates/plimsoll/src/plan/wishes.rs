@@ -51,6 +51,8 @@ pub struct Wishes {
     pub memory: Option<Said<String>>,
     /// Directory on the disk under test.
     pub data: Option<Said<String>>,
+    /// An empty block device to be the disk under test.
+    pub data_device: Option<Said<String>>,
     /// Parameters by workload; several values make a sweep.
     pub parameters: BTreeMap<String, BTreeMap<String, Said<Vec<Parameter>>>>,
 }
@@ -63,6 +65,7 @@ impl Wishes {
         for (workload, values) in self.parameters {
             parameters.entry(workload).or_default().extend(values);
         }
+        let names_a_device = self.data.is_none() && self.data_device.is_some();
         Self {
             preset: self.preset.or(other.preset),
             environments: if self.environments.is_empty() { other.environments } else { self.environments },
@@ -77,7 +80,9 @@ impl Wishes {
             seed: self.seed.or(other.seed),
             cpus: self.cpus.or(other.cpus),
             memory: self.memory.or(other.memory),
-            data: self.data.or(other.data),
+            // Whoever names a place names it in whichever way.
+            data_device: if self.data.is_some() { self.data_device } else { self.data_device.or(other.data_device) },
+            data: if names_a_device { None } else { self.data.or(other.data) },
             parameters,
         }
     }

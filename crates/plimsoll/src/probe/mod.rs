@@ -4,6 +4,7 @@
 
 pub mod cpus;
 mod files;
+mod folder;
 pub mod host;
 pub mod readiness;
 
@@ -13,6 +14,7 @@ use crate::environment::{Environment, Layer};
 use crate::launch::{Usability, engines};
 
 pub use cpus::{CpuSplit, cpus_online, split_cpus};
+pub use folder::takes_direct_io;
 pub use host::{cache_bytes_last_level, describe_host, disk_free_bytes, memory_available_bytes};
 
 /// Whether an environment can run on this host.
