@@ -4,6 +4,9 @@
 //! shows soon: nothing can take longer inside than outside, and over a launch the little that it gains adds up. A slow
 //! one looks like a late answer, and on a busy host answers are late: so it is judged by the most punctual answer of the
 //! launch, which no clock can make better.
+//!
+//! A clock that only jumps, as one may that was corrected after its environment was stopped, spoils the slice in which it
+//! did; one that does so again and again is no clock.
 
 use plimsoll_protocol::SliceReport;
 
@@ -13,6 +16,8 @@ use crate::sample::{Cause, Failure};
 const ANSWER_SHARE_MAX: f64 = 0.02;
 /// ...plus this: the coarsest clock of a guest.
 const ANSWER_SECONDS_MAX: f64 = 0.02;
+/// So many answers of a launch may do so; each spoils its slice.
+const JUMPS_MAX: u32 = 3;
 /// All answers of a launch together may claim this share more...
 const LAUNCH_SHARE_MAX: f64 = 0.005;
 /// ...plus this: roundings of a coarse clock cancel out.
@@ -30,9 +35,11 @@ const ANSWERS_MIN: u32 = 6;
 /// What the answers of one launch said so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(super) struct Clocks {
-    /// Sums over all answers, seconds.
+    /// Sums over all answers but those with a jump, seconds.
     handled: f64,
     outside: f64,
+    /// Answers that took longer inside than outside.
+    jumps: u32,
     /// Answers to requests that were long enough to judge by.
     answers: u32,
     /// The smallest share of the time outside that is missing inside.
@@ -40,19 +47,24 @@ pub(super) struct Clocks {
 }
 
 impl Clocks {
-    /// Takes one more answer; `outside` is the time from request to reply by our clock, seconds.
+    /// Takes one more answer; `outside` is the time from request to reply by our clock, seconds. Says why its slice is
+    /// spoiled, if it is.
     ///
     /// # Errors
     /// [`Cause::Clock`] when the clocks cannot both be right.
-    pub(super) fn compare(&mut self, report: &SliceReport, outside: f64) -> Result<(), Failure> {
+    pub(super) fn compare(&mut self, report: &SliceReport, outside: f64) -> Result<Option<String>, Failure> {
         let (inside, handled) = (report.seconds, report.handled_seconds);
+        let failed = || Err(Failure::new(Cause::Clock, disagree(inside, handled, outside)));
+        if inside > handled {
+            return failed();
+        }
+        if handled > outside * (1.0 + ANSWER_SHARE_MAX) + ANSWER_SECONDS_MAX {
+            self.jumps += 1;
+            return if self.jumps > JUMPS_MAX { failed() } else { Ok(Some(disagree(inside, handled, outside))) };
+        }
         self.handled += handled;
         self.outside += outside;
-        let impossible = inside > handled || handled > outside * (1.0 + ANSWER_SHARE_MAX) + ANSWER_SECONDS_MAX;
-        if impossible || self.is_fast() || self.is_slow(handled, outside) {
-            return Err(disagree(inside, handled, outside));
-        }
-        Ok(())
+        if self.is_fast() || self.is_slow(handled, outside) { failed() } else { Ok(None) }
     }
 
     fn is_fast(&self) -> bool {
@@ -71,10 +83,8 @@ impl Clocks {
     }
 }
 
-fn disagree(inside: f64, handled: f64, outside: f64) -> Failure {
-    let message =
-        format!("the clocks disagree: {handled:.3} s inside (of which {inside:.3} s timed), {outside:.3} s outside");
-    Failure::new(Cause::Clock, message)
+fn disagree(inside: f64, handled: f64, outside: f64) -> String {
+    format!("the clocks disagree: {handled:.3} s inside (of which {inside:.3} s timed), {outside:.3} s outside")
 }
 
 #[cfg(test)]
@@ -85,7 +95,7 @@ mod tests {
         let mut clocks = Clocks::default();
         handled_and_outside.iter().try_for_each(|(handled, outside)| {
             let report = SliceReport { seconds: handled * 0.9, handled_seconds: *handled, ..SliceReport::default() };
-            clocks.compare(&report, *outside)
+            clocks.compare(&report, *outside).map(drop)
         })
     }
 
@@ -95,8 +105,18 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_runs_fast_is_found_at_once() {
-        assert_eq!(answers(&[(0.3, 0.2)]).unwrap_err().cause, Cause::Clock);
+    fn a_clock_that_jumps_spoils_its_slice_and_one_that_always_does_is_none() {
+        let mut clocks = Clocks::default();
+        let mut compare = |handled: f64, outside: f64| {
+            let report = SliceReport { seconds: handled * 0.9, handled_seconds: handled, ..SliceReport::default() };
+            clocks.compare(&report, outside)
+        };
+        for _ in 0..3 {
+            let spoiled = compare(0.3, 0.2).unwrap().unwrap();
+            assert!(spoiled.contains("0.300 s inside (of which 0.270 s timed), 0.200 s outside"), "{spoiled}");
+            assert_eq!(compare(0.220, 0.221), Ok(None), "what it gained then is not held against it now");
+        }
+        assert_eq!(compare(0.3, 0.2).unwrap_err().cause, Cause::Clock);
     }
 
     #[test]

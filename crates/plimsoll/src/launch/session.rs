@@ -165,14 +165,14 @@ impl Session for LiveSession {
         let counted = self.meter.as_mut().and_then(StealMeter::end);
         let delivered = self.disk.as_mut().and_then(DiskMeter::end);
         let Reply::Slice(report) = reply else { return Err(unexpected("slice", &reply)) };
-        self.clocks.compare(&report, seconds_outside)?;
+        let jumped = self.clocks.compare(&report, seconds_outside)?;
         Ok(Slice {
             work: report.work,
             seconds_inside: report.seconds,
             seconds_outside,
             histograms: report.histograms,
             evidence_inside: report.evidence,
-            spoiled: counted.as_ref().and_then(|counted| stolen(counted, self.steal_share_max)),
+            spoiled: jumped.or_else(|| stolen(counted.as_ref()?, self.steal_share_max)),
             evidence_host: counted
                 .map(|counted| counted.evidence)
                 .unwrap_or_default()

@@ -22,6 +22,8 @@ pub struct Preset {
     pub blocks: u64,
     /// Measured slices per launch and workload.
     pub slices: u64,
+    /// Memory limit of an environment, where the default is more than its workloads need: more environments then fit at once.
+    pub memory: Option<&'static str>,
     /// Workloads that are measured at all their points; the others at the tested one, as far as no parameter says more.
     pub points: &'static [&'static str],
     /// Parameters with their values: workload, parameter, values.
@@ -37,6 +39,7 @@ pub const PRESETS: &[Preset] = &[
         workloads: &["cpu.lzma", "mem.triad", "kernel.syscall", "disk.randread", "start.ready"],
         blocks: 5,
         slices: 1,
+        memory: None,
         points: &[],
         parameters: &[],
     },
@@ -58,6 +61,7 @@ pub const PRESETS: &[Preset] = &[
         ],
         blocks: 10,
         slices: 3,
+        memory: None,
         points: &[],
         parameters: &[],
     },
@@ -81,8 +85,14 @@ pub const PRESETS: &[Preset] = &[
         workloads: &["disk"],
         blocks: 5,
         slices: 1,
-        points: &["disk.layers"],
-        parameters: &[("disk.randread", "depth", &[1, 16]), ("disk.randwrite", "depth", &[1, 16])],
+        memory: Some("512MiB"),
+        points: &["disk.layers", "disk.metadata"],
+        parameters: &[
+            ("disk.randread", "depth", &[1, 16]),
+            ("disk.randwrite", "depth", &[1, 16]),
+            // As many as one slice needs, and another one in its place.
+            ("disk.layers", "rounds", &[2]),
+        ],
     },
 ];
 
@@ -131,6 +141,7 @@ impl Preset {
             slices: Some(Said::new(self.slices, at.clone())),
             points: Some(Said::new(self.points_text(), at.clone())),
             parameters: self.wished_parameters(&at),
+            memory: self.memory.map(|memory| Said::new(memory.to_owned(), at.clone())),
             ..Wishes::default()
         }
     }

@@ -3,7 +3,7 @@
 
 use anyhow::{Context, Result};
 
-use super::ours::{Cell, Plan};
+use super::ours::{Cell, Plan, SLICE};
 use super::theirs::{Program, first_line, lack};
 use super::{Contest, Offer, Pair, Scene};
 use crate::tools;
@@ -46,7 +46,7 @@ fn offer(scene: &Scene, name: &'static str, theirs: Result<Theirs, String>) -> O
     let cpus = scene.one_cpu().to_vec();
     Ok(Contest {
         name: name.to_owned(),
-        plan: Plan { cpus, memory_bytes: MEMORY_BYTES, workloads: vec![(name, parameters)] },
+        plan: Plan { cpus, memory_bytes: MEMORY_BYTES, slice: SLICE, workloads: vec![(name, parameters)] },
         program,
         pairs: vec![Pair { name: format!("{name} / {their_name}"), unit: "s", ours: Cell::headline(name, "time") }],
         read: Box::new(move |ran| Ok(vec![read(&ran.said)?])),

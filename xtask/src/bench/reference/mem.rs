@@ -3,7 +3,7 @@
 
 use anyhow::Result;
 
-use super::ours::{Cell, Plan};
+use super::ours::{Cell, Plan, SLICE};
 use super::{Contest, Offer, Pair, Read, Scene, hpcc};
 
 /// The rule of STREAM.
@@ -75,7 +75,7 @@ fn plan(sizes: &Sizes, cpus: &[u32]) -> Plan {
     let kernels = KERNELS.iter().map(|(name, ..)| (*name, "array_bytes", sizes.array_bytes));
     let all = kernels.chain([(RANDOM, "table_bytes", sizes.table_bytes)]);
     let workloads = all.map(|(name, size, bytes)| (name, vec![(size, bytes.to_string()), threads.clone()])).collect();
-    Plan { cpus: cpus.to_vec(), memory_bytes: sizes.memory_bytes(), workloads }
+    Plan { cpus: cpus.to_vec(), memory_bytes: sizes.memory_bytes(), slice: SLICE, workloads }
 }
 
 /// HPCC's names: `Single` is one process alone, `Star` the mean of processes that each do the same.

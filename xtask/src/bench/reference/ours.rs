@@ -10,9 +10,10 @@ use serde_json::Value;
 use super::{Contest, Scene, cpu_text, keep};
 use crate::tools;
 
-/// Measured slices of each native, and how long each is at least.
+/// Measured slices of each native.
 const SLICES: u32 = 3;
-const SLICE: &str = "1s";
+/// How long a slice is at least, where the machine's noise asks for nothing else.
+pub(super) const SLICE: &str = "1s";
 /// The seed of every plan: texts and orders are the same in each round.
 pub(super) const SEED: u64 = 1;
 
@@ -20,6 +21,8 @@ pub(super) const SEED: u64 = 1;
 pub(super) struct Plan {
     pub(super) cpus: Vec<u32>,
     pub(super) memory_bytes: u64,
+    /// How long a slice is at least.
+    pub(super) slice: &'static str,
     /// Workloads, each with its parameters as a plan file has them.
     pub(super) workloads: Vec<(&'static str, Vec<(&'static str, String)>)>,
 }
@@ -28,9 +31,10 @@ impl Plan {
     fn text(&self) -> String {
         let names: Vec<String> = self.workloads.iter().map(|(name, _)| format!("{name:?}")).collect();
         let mut text = format!(
-            "environments = [\"native\"]\nworkloads = [{}]\nblocks = 1\nslices = {SLICES}\nslice = {SLICE:?}\n\
+            "environments = [\"native\"]\nworkloads = [{}]\nblocks = 1\nslices = {SLICES}\nslice = {:?}\n\
              seed = {SEED}\ncpus = {:?}\nmemory = \"{}\"\n",
             names.join(", "),
+            self.slice,
             cpu_text(&self.cpus),
             self.memory_bytes
         );
@@ -96,6 +100,7 @@ mod tests {
         let plan = Plan {
             cpus: vec![0, 1],
             memory_bytes: 1 << 30,
+            slice: SLICE,
             workloads: vec![
                 ("mem.copy", vec![("threads", "1".to_owned())]),
                 ("kernel.switch", vec![("cpus", "\"same\"".to_owned())]),
