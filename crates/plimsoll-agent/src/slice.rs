@@ -34,14 +34,12 @@ pub fn run_slice(
     if order.lead_in_ns.max(order.slice_ns_min) > SLICE_NS_MAX {
         return Err(WorkloadError::Wrong(format!("a slice is at most {} s long", SLICE_NS_MAX / 1_000_000_000)));
     }
-    let (lead_in, slice) = lengths(prepared.pace(), order);
-    let led_in = match lead_in {
-        Some(lead_in) => run(prepared, recorder, lead_in)?.work,
-        None => 0.0,
-    };
+    let [lead_in, slice] = [order.lead_in_ns, order.slice_ns_min].map(|ns| Length::Time(Duration::from_nanos(ns)));
+    let led_in = if order.lead_in_ns > 0 { run(prepared, recorder, Part::LeadIn, lead_in)?.work } else { 0.0 };
+    let slice = if prepared.pace() == Pace::Time { slice } else { Length::OneUnit };
     recorder.reset();
     let before = getrusage(UsageWho::RUSAGE_SELF).ok();
-    let timed = run(prepared, recorder, slice)?;
+    let timed = run(prepared, recorder, Part::Timed, slice)?;
     let after = getrusage(UsageWho::RUSAGE_SELF).ok();
     prepared.verify()?;
     if !(timed.work.is_finite() && timed.work > 0.0) {
@@ -65,11 +63,11 @@ enum Length {
     OneUnit,
 }
 
-/// How long the lead-in is, if there is one, and the slice.
-fn lengths(pace: Pace, order: &SliceOrder) -> (Option<Length>, Length) {
-    let [lead_in, slice] = [order.lead_in_ns, order.slice_ns_min].map(|ns| Length::Time(Duration::from_nanos(ns)));
-    let wants_lead_in = order.lead_in_ns > 0 && pace != Pace::Amount { lead_in: false };
-    (wants_lead_in.then_some(lead_in), if pace == Pace::Time { slice } else { Length::OneUnit })
+/// Of a slice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Part {
+    LeadIn,
+    Timed,
 }
 
 struct Timed {
@@ -80,14 +78,22 @@ struct Timed {
 
 /// Whole units, at least one, until there are enough; what a unit needs anew is made between them, untimed.
 /// `Instant` is CLOCK_MONOTONIC here.
-fn run(prepared: &mut dyn Prepared, recorder: &mut Recorder, length: Length) -> Result<Timed, WorkloadError> {
+fn run(
+    prepared: &mut dyn Prepared,
+    recorder: &mut Recorder,
+    part: Part,
+    length: Length,
+) -> Result<Timed, WorkloadError> {
     let mut timed = Timed { work: 0.0, units: 0, elapsed: Duration::ZERO };
     let mut start = Instant::now();
     loop {
         if prepared.renew()? {
             start = Instant::now();
         }
-        timed.work += prepared.unit(recorder)?;
+        timed.work += match part {
+            Part::LeadIn => prepared.rehearse(recorder)?,
+            Part::Timed => prepared.unit(recorder)?,
+        };
         // One look at the clock ends a unit and begins the next: short units would feel a second one.
         let end = Instant::now();
         timed.elapsed += end - start;
@@ -159,6 +165,7 @@ mod tests {
         bad: bool,
         renewal: Duration,
         amount: Option<Pace>,
+        rehearses: bool,
     }
 
     impl Prepared for Sleeper {
@@ -168,6 +175,15 @@ mod tests {
             recorder.record("latency", Duration::from_millis(2));
             recorder.note("kind", "1", 3.0);
             Ok(self.work)
+        }
+
+        fn rehearse(&mut self, recorder: &mut Recorder) -> Result<f64, WorkloadError> {
+            if !self.rehearses {
+                return self.unit(recorder);
+            }
+            self.calls.push('l');
+            thread::sleep(Duration::from_millis(2));
+            Ok(0.0)
         }
 
         fn pace(&self) -> Pace {
@@ -236,15 +252,20 @@ mod tests {
     }
 
     #[test]
-    fn a_slice_by_amount_is_one_unit_and_its_lead_in_is_the_workloads_choice() {
-        let calls = |lead_in| {
-            let mut sleeper = Sleeper { work: 1.0, amount: Some(Pace::Amount { lead_in }), ..Sleeper::default() };
+    fn a_slice_by_amount_is_one_unit_and_its_lead_in_may_spare_units() {
+        let calls = |rehearses| {
+            let amount = Some(Pace::Amount);
+            let mut sleeper = Sleeper { work: 1.0, amount, rehearses, ..Sleeper::default() };
             let report = slice(&mut sleeper, order(3, 1000)).unwrap();
             assert_eq!((report.units, report.work), (1, 1.0));
-            sleeper.calls
+            let both = report.evidence.iter().find(|row| row.name == Evidence::WORK_WITH_LEAD_IN).unwrap().value;
+            (sleeper.calls, both)
         };
-        assert_eq!(calls(false), "ruv");
-        assert!(calls(true).starts_with("ruru"));
+        let (spared, both) = calls(true);
+        assert!(spared.starts_with("rlrl") && spared.ends_with("ruv"), "{spared}");
+        assert_eq!((spared.matches('u').count(), both), (1, 1.0));
+        let (used, both) = calls(false);
+        assert!(used.starts_with("ruru") && both >= 2.0, "{used}");
     }
 
     #[test]

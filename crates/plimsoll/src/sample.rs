@@ -271,7 +271,7 @@ pub enum MetricKindRecord {
 
 /// An environment among those that differ from it in one number alone.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PlaceRecord {
+pub struct RungRecord {
     /// The option, such as `layers`.
     pub option: String,
     /// Its value, written or by default.
@@ -287,7 +287,7 @@ pub struct PlanRecord {
     pub environments: Vec<String>,
     /// For each of the environments, the options that are numbers; empty in records of versions that had none.
     #[serde(default)]
-    pub places: Vec<Vec<PlaceRecord>>,
+    pub rungs: Vec<Vec<RungRecord>>,
     /// Environments that were asked for and cannot run here: name, why, remedy.
     pub unusable: Vec<UnusableRecord>,
     /// Workloads with their sizes.

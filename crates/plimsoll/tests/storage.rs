@@ -48,6 +48,50 @@ fn an_io_engine_that_a_filter_refuses_is_missing_there_and_measured_without_the_
     }
 }
 
+/// What a launch's slices of a workload say under this name, each value once.
+fn said(record: &plimsoll::sample::RunRecord, environment: &str, name: &str) -> Vec<f64> {
+    let position = record.plan.environments.iter().position(|it| it == environment).unwrap();
+    let launch = record.launches.iter().find(|launch| launch.arm.environment as usize == position).unwrap();
+    let rows = record.slices.iter().filter(|bundle| bundle.slice.launch == launch.id);
+    let mut values: Vec<f64> =
+        rows.flat_map(|it| &it.evidence_inside).filter(|row| row.name == name).map(|row| row.value).collect();
+    values.dedup();
+    values
+}
+
+#[test]
+fn files_come_with_a_root_of_layers_and_are_written_everywhere_else() {
+    if !support::require("root") {
+        return;
+    }
+    let desk = Desk::new();
+    let plan = "slices = 1\n[parameters.\"disk.layers\"]\nrounds = 2\noperation = [\"open\", \"write\", \"missing\"]\n\
+                depth = [1, 3]\nfile_bytes = 4096\nfiles = 8\n";
+    fs::write(desk.folder.path().join("run.toml"), plan).unwrap();
+    let layered =
+        ["sandbox", "sandbox:layers=3", "docker:layers=3", "gvisor:layers=3", "crun:layers=2", "qemu/sandbox:layers=2"];
+    let layered: Vec<&str> = layered
+        .into_iter()
+        .filter(|name| support::require(name.split(':').next().unwrap()))
+        .chain(["sandbox:union=fuse-overlayfs,layers=3"].into_iter().filter(|_| support::require("fuse-overlayfs")))
+        .collect();
+    let plain = ["sandbox:disk=volume", "sandbox:layers=3,disk=tmpfs"];
+    let environments = layered.iter().chain(&plain).flat_map(|name| ["-e", *name]);
+    let arguments: Vec<&str> =
+        ["run.toml", "-w", "disk.layers", "--blocks", "1"].into_iter().chain(environments).collect();
+    let output = desk.run(&arguments);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let record = desk.record();
+    let found = |name: &str| said(&record, name, "files came with the root");
+    for name in &layered {
+        assert_eq!(found(name), [1.0], "{name}");
+    }
+    for name in plain.iter().chain(&["native"]) {
+        assert_eq!(found(name), [0.0], "{name}");
+    }
+    assert_eq!(desk.traces(), [""; 0]);
+}
+
 /// A small disk that is removed with it. A tmpfs serves: it can be full as any other.
 struct SmallDisk {
     on: PathBuf,

@@ -212,7 +212,7 @@ fn doing(operation: Operation) -> &'static str {
 impl Prepared for Changes {
     fn pace(&self) -> Pace {
         match self.operation {
-            Operation::Create | Operation::Unlink => Pace::Amount { lead_in: true },
+            Operation::Create | Operation::Unlink => Pace::Amount,
             Operation::Stat | Operation::Open | Operation::Rename => Pace::Time,
         }
     }

@@ -257,6 +257,17 @@ impl Tree {
         })
     }
 
+    /// Every directory and file of the lowest layer, relative to the data directory.
+    #[must_use]
+    pub fn paths(&self) -> Vec<PathBuf> {
+        let files = |folder: &Folder<'_>| match folder.holds {
+            Holds::Nothing => Vec::new(),
+            Holds::Manifest(_) => vec![folder.path.join(MANIFEST)],
+            Holds::Set(branch, _) => (0..branch.files).map(|number| folder.path.join(file_name(number))).collect(),
+        };
+        self.folders().into_iter().flat_map(|folder| iter::once(folder.path.clone()).chain(files(&folder))).collect()
+    }
+
     /// Writes the whole tree as plain directories and files.
     ///
     /// # Errors
@@ -353,6 +364,13 @@ mod tests {
         assert_eq!(last.len(), 8192);
         assert_eq!(tree().bytes(), 9 * 8192);
         assert_eq!(layer(0, 1), (directories, files));
+    }
+
+    #[test]
+    fn every_path_is_that_of_an_entry_of_the_lowest_layer() {
+        let (directories, files) = layer(0, 1);
+        let entries: BTreeSet<PathBuf> = directories.into_iter().chain(files.into_keys()).map(PathBuf::from).collect();
+        assert_eq!(tree().paths().into_iter().collect::<BTreeSet<_>>(), entries);
     }
 
     #[test]

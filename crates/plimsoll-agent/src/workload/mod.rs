@@ -169,6 +169,15 @@ pub trait Prepared {
         Ok(false)
     }
 
+    /// What the lead-in does in a unit's place, to make caches warm again: something much like it where units use up what
+    /// there is only so much of. Returns the work done.
+    ///
+    /// # Errors
+    /// As [`Prepared::unit`].
+    fn rehearse(&mut self, recorder: &mut Recorder) -> Result<f64, WorkloadError> {
+        self.unit(recorder)
+    }
+
     /// How much of it a slice is.
     fn pace(&self) -> Pace {
         Pace::Time
@@ -204,10 +213,7 @@ pub enum Pace {
     /// Whole units for as long as the host asks.
     Time,
     /// Exactly one unit, however long it takes.
-    Amount {
-        /// Whether units may be run before it to make caches warm again: not where there are only so many of them.
-        lead_in: bool,
-    },
+    Amount,
 }
 
 /// What a workload is.

@@ -17,12 +17,10 @@ const MEMORY: &str = "memory";
 /// The label, if less than half of what native or this environment asked of the disk went to it or came from it. `None`
 /// also where the workload may be cached, or where nobody counted.
 pub(super) fn of(cell: &Cell<'_>, environment: u32, labels: &[String]) -> Option<&'static str> {
-    if labels.iter().any(|label| label == MEMORY) {
-        return None;
-    }
-    let missed = |asked, done| {
-        [environment, 0].iter().any(|arm| share(cell, *arm, asked, done).is_some_and(|share| share < SHARE_MIN))
-    };
+    let is_memory = labels.iter().any(|label| label == MEMORY);
+    let judged: &[u32] = if is_memory { &[0] } else { &[environment, 0] };
+    let missed =
+        |asked, done| judged.iter().any(|arm| share(cell, *arm, asked, done).is_some_and(|share| share < SHARE_MIN));
     if missed(Evidence::DISK_ASKED_READ, Evidence::DISK_READ) {
         return Some(SERVED_BY_A_CACHE);
     }

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::cells::by_id;
-use super::findings::{EnvironmentFindings, Place};
-use crate::sample::{PlaceRecord, Profile, RunRecord};
+use super::findings::{EnvironmentFindings, Rung};
+use crate::sample::{Profile, RunRecord, RungRecord};
 
 /// The label of an environment whose guest is emulated or interpreted: it never decides a claim about KVM.
 pub(super) const EMULATED: &str = "emulated";
@@ -30,20 +30,20 @@ pub(super) fn environments(record: &RunRecord) -> Vec<EnvironmentFindings> {
             asked: merged(profiles.iter().map(|profile| &profile.asked)),
             got: merged(profiles.iter().map(|profile| &profile.got)),
             mismatches: distinct(profiles.iter().flat_map(|profile| &profile.mismatches)),
-            places: record
+            rungs: record
                 .plan
-                .places
+                .rungs
                 .get(position as usize)
-                .map(|places| places.iter().map(place).collect())
+                .map(|rungs| rungs.iter().map(rung).collect())
                 .unwrap_or_default(),
         }
     };
     (0..).zip(&record.plan.environments).map(environment).collect()
 }
 
-fn place(record: &PlaceRecord) -> Place {
-    let PlaceRecord { option, value, rest } = record.clone();
-    Place { option, value, rest }
+fn rung(record: &RungRecord) -> Rung {
+    let RungRecord { option, value, rest } = record.clone();
+    Rung { option, value, rest }
 }
 
 /// What qualifies every comparison of an environment.

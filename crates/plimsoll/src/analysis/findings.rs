@@ -82,14 +82,14 @@ pub struct EnvironmentFindings {
     pub got: BTreeMap<String, String>,
     /// Sentences for what was asked and not got.
     pub mismatches: Vec<String>,
-    /// Where it stands among environments that differ in one number alone.
+    /// Its rungs on the ladders of environments that differ in one number alone.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub places: Vec<Place>,
+    pub rungs: Vec<Rung>,
 }
 
-/// The value of an option that is a number.
+/// The value of an option that is a number, beside which an environment may be like others.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Place {
+pub struct Rung {
     /// The option, such as `layers`.
     pub option: String,
     /// Its value, written or by default.

@@ -121,7 +121,7 @@ impl Simulated {
         let others = (1..=environments).map(|environment| format!("environment{environment}"));
         PlanRecord {
             environments: ["native".to_owned()].into_iter().chain(others).collect(),
-            places: Vec::new(),
+            rungs: Vec::new(),
             unusable: Vec::new(),
             workloads: self.workloads.clone(),
             groups: vec![(0..=environments).collect()],

@@ -6,7 +6,7 @@ pub(crate) use name::suggest;
 
 pub use name::NameError;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What an engine of isolation is, as data; each engine's file declares its own.
 #[derive(Debug)]
@@ -145,7 +145,9 @@ impl Layer {
     fn without(&self, key: &str) -> String {
         let Some((engine, options)) = self.text.split_once(':') else { return self.text.clone() };
         let is_other = |option: &&str| option.split('=').next() != Some(key);
-        let others: Vec<&str> = name::split_outside_quotes(options, ',').into_iter().filter(is_other).collect();
+        // In whichever order they are written.
+        let others: BTreeSet<&str> = name::split_outside_quotes(options, ',').into_iter().filter(is_other).collect();
+        let others: Vec<&str> = others.into_iter().collect();
         if others.is_empty() { engine.to_owned() } else { format!("{engine}:{}", others.join(",")) }
     }
 

@@ -239,7 +239,7 @@ mod tests {
         let among_others = "qemu:kernel=\"/a,layers=3\"/sandbox:net=host,layers=100,fast";
         assert_eq!(
             numbers(among_others),
-            [("layers", 100, "qemu:kernel=\"/a,layers=3\"/sandbox:net=host,fast".to_owned())]
+            [("layers", 100, "qemu:kernel=\"/a,layers=3\"/sandbox:fast,net=host".to_owned())]
         );
         assert_eq!(numbers("qemu"), []);
     }

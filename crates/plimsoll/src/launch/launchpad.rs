@@ -80,7 +80,10 @@ impl Launchpad {
         let seen = session.observe()?;
         let vessel = session.vessel();
         let mut facts = vessel.facts();
-        facts.extend(inner.facts);
+        // What the host knows itself nobody inside can say otherwise.
+        for (name, value) in inner.facts {
+            facts.entry(name).or_insert(value);
+        }
         let mut labels = vessel.labels();
         labels.extend(inner.labels);
         labels.extend(vessel.data_on_host().and_then(|data| other_disk(&self.place.data, data)));

@@ -1,9 +1,12 @@
 //! A live connection to an agent: asks, waits with a bound, checks what comes back, and knows why when nothing does.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::path::Path;
 use std::time::Duration;
 
+use nix::unistd::syncfs;
+use plimsoll_agent::workload;
 use plimsoll_protocol::{
     FrameError, NestOrder, Observation, Reply, Request, SliceOrder, WorkloadOrder, read_frame, write_frame,
 };
@@ -35,6 +38,10 @@ pub(super) struct LiveSession {
     meter: Option<StealMeter>,
     /// `None` where the disk under test is none that the kernel counts.
     disk: Option<DiskMeter>,
+    /// Of the filesystems on the host that hold data of this run.
+    folders: Vec<File>,
+    /// Whether the workload that was prepared last keeps files.
+    uses_disk: bool,
     steal_share_max: f64,
     clocks: Clocks,
     parked: bool,
@@ -45,8 +52,22 @@ impl LiveSession {
     pub(super) fn new(vessel: Box<dyn Vessel>, cpus: &[u32], data: &Path, steal_share_max: f64) -> Self {
         let data_dir = vessel.data_dir();
         let meter = StealMeter::open(cpus).ok();
-        let disk = DiskMeter::under(vessel.data_on_host().unwrap_or(data));
-        Self { vessel, data_dir, meter, disk, steal_share_max, clocks: Clocks::default(), parked: false, gone: false }
+        let own = vessel.data_on_host();
+        let disk = DiskMeter::under(own.unwrap_or(data));
+        // One that cannot be opened lies in nobody's reach, and its filesystem is left to the agent.
+        let folders = [Some(data), own].into_iter().flatten().filter_map(|folder| File::open(folder).ok()).collect();
+        Self {
+            vessel,
+            data_dir,
+            meter,
+            disk,
+            folders,
+            uses_disk: false,
+            steal_share_max,
+            clocks: Clocks::default(),
+            parked: false,
+            gone: false,
+        }
     }
 
     pub(super) fn vessel(&self) -> &dyn Vessel {
@@ -80,12 +101,19 @@ impl LiveSession {
         }
     }
 
-    /// Nothing waits to be written any more when the slice begins, neither a neighbour's data nor that of the slice before.
+    /// Nothing waits to be written any more when the slice begins, neither a neighbour's data nor that of the slice before:
+    /// first inside, then what that, or anybody else, left in the host's memory.
     fn settle(&mut self) -> Result<(), Failure> {
         match self.ask(&Request::Settle, SETTLE_WAIT)? {
-            Reply::Settled => Ok(()),
-            other => Err(unexpected("settle", &other)),
+            Reply::Settled => {}
+            other => return Err(unexpected("settle", &other)),
         }
+        for folder in self.folders.iter().filter(|_| self.uses_disk) {
+            syncfs(folder).map_err(|error| {
+                Failure::from(std::io::Error::from(error)).while_doing("writing back the disk under test")
+            })?;
+        }
+        Ok(())
     }
 
     fn ask(&mut self, request: &Request, wait: Duration) -> Result<Reply, Failure> {
@@ -140,6 +168,7 @@ impl LiveSession {
 
 impl Session for LiveSession {
     fn prepare(&mut self, order: &WorkloadOrder) -> Result<(), Failure> {
+        self.uses_disk = workload::find(&order.name).is_some_and(|workload| workload.about().uses_disk);
         let order = WorkloadOrder { data_dir: self.data_dir.clone(), ..order.clone() };
         match self.ask(&Request::Prepare(order), PREPARE_WAIT)? {
             Reply::Prepared => Ok(()),

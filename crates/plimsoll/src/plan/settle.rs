@@ -13,7 +13,7 @@ use crate::environment::Environment;
 use crate::launch::place::DATA_DISK_BYTES_MIN;
 use crate::rounds::{Design, WorkloadDesign, visits_max};
 use crate::sample::{
-    Arm, MetricKindRecord, MetricRecord, PlaceRecord, PlanRecord, PointRecord, UnusableRecord, WorkloadRecord,
+    Arm, MetricKindRecord, MetricRecord, PlanRecord, PointRecord, RungRecord, UnusableRecord, WorkloadRecord,
 };
 
 /// Untimed lead-in of every slice: rewarms caches after parking.
@@ -179,7 +179,7 @@ impl Plan {
     ) -> PlanRecord {
         PlanRecord {
             environments: environments.iter().map(|environment| environment.name().to_owned()).collect(),
-            places: environments.iter().map(places).collect(),
+            rungs: environments.iter().map(rungs).collect(),
             unusable,
             workloads: sized.iter().map(workload_record).collect(),
             groups,
@@ -221,9 +221,9 @@ fn tree(sized: &[Sized], seed: u64) -> Option<TreeOrder> {
     sized.iter().find_map(|one| one.workload.tree(&points(one), seed))
 }
 
-fn places(environment: &Environment) -> Vec<PlaceRecord> {
+fn rungs(environment: &Environment) -> Vec<RungRecord> {
     let numbers = environment.numbers().into_iter();
-    numbers.map(|(option, value, rest)| PlaceRecord { option: option.to_owned(), value, rest }).collect()
+    numbers.map(|(option, value, rest)| RungRecord { option: option.to_owned(), value, rest }).collect()
 }
 
 /// A workload with its points.

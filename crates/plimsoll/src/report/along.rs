@@ -1,13 +1,15 @@
 //! A sweep over environments: those that differ in one number of their options alone, such as `layers=1`, `layers=8`, are
 //! places on an axis. The figures are those of the workload's headline metric; nothing is derived.
 
+use std::collections::BTreeSet;
+
 use super::environments::{About, is_control};
 use super::points;
 use super::sweep::{Cell, Column, PLACES_MIN, Sweep, SweepRow};
 use super::units;
 use super::words::clean;
 use crate::analysis::Findings;
-use crate::analysis::findings::{Comparison, Place};
+use crate::analysis::findings::{Comparison, Rung};
 
 /// What stands over all of them.
 pub(super) const TITLE: &str = "Along an option";
@@ -24,15 +26,18 @@ struct Ladder<'a> {
 /// Every option with its environments, as far as there are enough values to see a course.
 fn ladders(findings: &Findings) -> Vec<Ladder<'_>> {
     let mut ladders: Vec<Ladder<'_>> = Vec::new();
-    for (environment, Place { option, value, rest }) in
-        findings.environments.iter().flat_map(|it| it.places.iter().map(move |place| (it.name.as_str(), place)))
+    for (environment, Rung { option, value, rest }) in
+        findings.environments.iter().flat_map(|it| it.rungs.iter().map(move |rung| (it.name.as_str(), rung)))
     {
         let ladder = found(&mut ladders, |it| it.option == option, || Ladder { option, families: Vec::new() });
         let family = found(&mut ladder.families, |(name, _)| name == rest, || (rest.as_str(), Vec::new()));
         family.1.push((*value, environment));
     }
     for ladder in &mut ladders {
-        ladder.families.retain(|(_, members)| members.len() >= PLACES_MIN);
+        ladder.families.retain(|(_, members)| {
+            let values: BTreeSet<u64> = members.iter().map(|(value, _)| *value).collect();
+            values.len() >= PLACES_MIN
+        });
     }
     ladders.retain(|ladder| !ladder.families.is_empty());
     ladders

@@ -42,7 +42,7 @@ fn environment(name: &str, labels: &[&str]) -> EnvironmentFindings {
             ("transparent_hugepages", "always [madvise] never"),
         ]),
         mismatches: Vec::new(),
-        places: Vec::new(),
+        rungs: Vec::new(),
     }
 }
 
@@ -345,7 +345,7 @@ pub(super) fn plan() -> PlanRecord {
     };
     PlanRecord {
         environments: words(&["native", "docker:net=host,disk=volume", "qemu"]),
-        places: Vec::new(),
+        rungs: Vec::new(),
         unusable: frame().unusable,
         workloads: vec![
             WorkloadRecord {

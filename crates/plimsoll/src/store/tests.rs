@@ -6,7 +6,7 @@ use crate::sample::{Arm, Histogram, Phase, Profile, RunRecord, SliceRecord};
 fn plan() -> PlanRecord {
     PlanRecord {
         environments: vec!["native".into(), "sandbox:net=none".into()],
-        places: Vec::new(),
+        rungs: Vec::new(),
         unusable: Vec::new(),
         workloads: Vec::new(),
         groups: vec![vec![0, 1]],

@@ -20,7 +20,7 @@ use plimsoll::launch::{Usability, engines};
 use plimsoll::probe::examine;
 
 /// Whether the machine has what a test needs: `root`, `userns`, `private-docker` (a run would start a Docker engine of
-/// its own), or an environment such as `docker` or `qemu/sandbox`.
+/// its own), `fuse-overlayfs`, or an environment such as `docker` or `qemu/sandbox`.
 ///
 /// If not, the test must return: the reason is printed and appended to the file named by `PLIMSOLL_SKIPS`.
 ///
@@ -55,6 +55,10 @@ pub(crate) fn lack(what: &str) -> Option<String> {
         "root" => (!nix::unistd::Uid::effective().is_root()).then(|| "not root".to_owned()),
         "userns" => userns_lack(),
         "private-docker" => private_docker_lack(),
+        "fuse-overlayfs" => {
+            let missing = plimsoll::launch::process::find_program(what).is_none();
+            missing.then(|| format!("{what} is not installed"))
+        }
         environment => engine_lack(environment),
     }
 }

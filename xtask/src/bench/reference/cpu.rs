@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use super::ours::{Cell, Plan, SLICE, SEED};
+use super::ours::{Cell, Plan, SEED, SLICE};
 use super::theirs::{Program, first_line, lack};
 use super::{Contest, Offer, Pair, Scene, hpcc};
 use crate::tools;
@@ -54,7 +54,12 @@ fn lzma(scene: &Scene, cpus: &[u32]) -> Result<Offer> {
     let note = text.note().to_owned();
     Ok(Ok(Contest {
         name: format!("cpu.lzma-{threads}"),
-        plan: Plan { cpus: cpus.to_vec(), memory_bytes: MEMORY_BYTES, slice: SLICE, workloads: vec![("cpu.lzma", parameters)] },
+        plan: Plan {
+            cpus: cpus.to_vec(),
+            memory_bytes: MEMORY_BYTES,
+            slice: SLICE,
+            workloads: vec![("cpu.lzma", parameters)],
+        },
         program: Program { discards_product: true, ..Program::new(cpus, &words) },
         pairs: vec![Pair { name, unit: "B/s", ours: Cell::headline("cpu.lzma", "throughput") }],
         read: Box::new(move |ran| Ok(vec![text.rate(ran.seconds)])),
@@ -134,7 +139,12 @@ fn lu(scene: &Scene, cpus: &[u32]) -> Offer {
     notes.push(format!("N = {LU_N} on either side"));
     Ok(Contest {
         name: format!("cpu.lu-{threads}"),
-        plan: Plan { cpus: cpus.to_vec(), memory_bytes: MEMORY_BYTES, slice: SLICE, workloads: vec![("cpu.lu", parameters)] },
+        plan: Plan {
+            cpus: cpus.to_vec(),
+            memory_bytes: MEMORY_BYTES,
+            slice: SLICE,
+            workloads: vec![("cpu.lu", parameters)],
+        },
         program: hpcc::program(cpus, LU_N),
         pairs: vec![Pair {
             name: format!("cpu.lu, {threads} threads / HPL, {threads} processes"),

@@ -105,7 +105,8 @@ const READ_PERCENT: ParameterAbout =
 /// Parameters of one that does either: what its name says is no parameter.
 pub(super) const OF_ONE_DIRECTION: &[ParameterAbout] = OF_A_MIXTURE.split_at(OF_A_MIXTURE.len() - 1).0;
 
-/// What a unit of work costs the host, whoever does it.
+/// CPU time on the host per unit of work, of everything in the environment's cgroup: also that of emptying the queues and
+/// of comparing after a slice, which is little beside it.
 pub(super) const CPU: Metric = Metric { name: "cpu", unit: "s", kind: MetricKind::CpuTime, headline: false };
 
 /// Metrics of small requests.
@@ -307,7 +308,7 @@ impl Requests {
         let (path, content, jobs, direct) = (made.path().to_owned(), content.clone(), sizes.jobs, sizes.shape.direct);
         let block_bytes = sizes.shape.block_bytes as u64;
         let (per_unit, work) = (sizes.requests(), if io.counts_bytes { block_bytes } else { 1 });
-        let pace = sizes.amount.map_or(Pace::Time, |_| Pace::Amount { lead_in: true });
+        let pace = sizes.amount.map_or(Pace::Time, |_| Pace::Amount);
         let of_job = Arc::clone(&shared);
         let team = Team::assemble(jobs, move |job| {
             Job::start(sizes.shape.clone(), &path, content.clone(), sizes.part(job), seed, Arc::clone(&of_job))

@@ -99,9 +99,12 @@ impl Workload for Layers {
     fn prepare(&self, parameters: &Parameters, scene: &Scene<'_>) -> Result<Box<dyn Prepared>, WorkloadError> {
         ABOUT.accept(parameters)?;
         let branch = Branch::read(parameters)?;
-        let place =
-            Place::find(&branch, &Tree::of(&TreeOrder { points: vec![parameters.clone()], seed: scene.seed })?, scene)?;
-        let mut visits = Visits::start(branch, place, scene)?;
+        let origin = Origin::find(
+            &branch,
+            &Tree::of(&TreeOrder { points: vec![parameters.clone()], seed: scene.seed })?,
+            scene,
+        )?;
+        let mut visits = Visits::start(branch, origin, scene)?;
         if visits.pace() == Pace::Time {
             visits.unit(&mut Recorder::default())?;
             visits.verify()?;
@@ -111,14 +114,18 @@ impl Workload for Layers {
 }
 
 /// Where the branch came from.
-enum Place {
+enum Origin {
     /// We wrote it.
     Made(Made),
     /// It came with the root and stays.
     Found,
 }
 
-impl Place {
+impl Origin {
+    fn is_found(&self) -> bool {
+        matches!(self, Self::Found)
+    }
+
     fn find(branch: &Branch, tree: &Tree, scene: &Scene<'_>) -> Result<Self, WorkloadError> {
         let top = scene.data_dir.join(TOP);
         match fs::symlink_metadata(&top) {

@@ -49,7 +49,7 @@ fn each_slice_of_first_touches_takes_files_of_its_own_until_there_are_none() {
     for operation in ["open", "write"] {
         let (folder, parameters) = (folder(), point(operation));
         let mut visits = prepare(folder.path(), &parameters).unwrap();
-        assert_eq!(visits.pace(), Pace::Amount { lead_in: false });
+        assert_eq!(visits.pace(), Pace::Amount);
         // Whatever a slice touches of another's set would be found changed, or not found.
         for set in ["0", "1"] {
             assert_eq!(slice(visits.as_mut()), Ok(3.0));

@@ -13,10 +13,12 @@ use nix::fcntl::{AtFlags, OFlag, openat};
 use nix::sys::stat::{Mode, fstatat};
 
 use super::super::disk::{Content, PAGE_BYTES};
-use super::super::layer_tree::{Branch, OF_A_LAYER, Operation, TOP, file_name};
+use super::super::layer_tree::{Branch, MANIFEST, OF_A_LAYER, Operation, TOP, file_name};
 use super::super::{Pace, Prepared, Recorder, Scene, WorkloadError, listing};
-use super::Place;
+use super::Origin;
 
+/// Evidence: 1 where the files came with the root, 0 where they were written here.
+const FOUND: &str = "files came with the root";
 /// Left in a branch that came with the root, once files of it were touched.
 pub(super) const USED: &str = "used";
 
@@ -38,7 +40,7 @@ struct Files {
 /// Goes through sets of files.
 pub(super) struct Visits {
     branch: Branch,
-    place: Place,
+    origin: Origin,
     content: Content,
     files: Files,
     /// Sets that were taken.
@@ -81,6 +83,12 @@ impl Files {
         read.map_err(|error| refused("reading", &self.path(&self.names[file]), error))
     }
 
+    fn read_manifest(&self, bytes: &mut [u8]) -> Result<(), WorkloadError> {
+        let opened = openat(&self.root, MANIFEST, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty());
+        let read = opened.map_err(io::Error::from).and_then(|file| File::from(file).read_at(bytes, 0));
+        read.map(drop).map_err(|error| refused("reading", &self.path.join(MANIFEST), error))
+    }
+
     #[inline]
     fn write_page(&self, file: usize, page: &[u8]) -> Result<(), WorkloadError> {
         let written = self.open_one(file, OFlag::O_WRONLY)?.write_all_at(page, 0);
@@ -117,14 +125,14 @@ fn refused(doing: &str, path: &Path, error: io::Error) -> WorkloadError {
 }
 
 impl Visits {
-    pub(super) fn start(branch: Branch, place: Place, scene: &Scene<'_>) -> Result<Self, WorkloadError> {
+    pub(super) fn start(branch: Branch, origin: Origin, scene: &Scene<'_>) -> Result<Self, WorkloadError> {
         let files = Files::open(&branch, scene.data_dir.join(TOP).join(branch.name()))?;
         let content = Content::new(scene.seed);
         let mut page = vec![0; PAGE_BYTES];
         content.fill(&mut page, 0);
         // Ones: memory that was never written would be faulted in while time is taken.
         let read = vec![1; (branch.files * branch.file_bytes) as usize];
-        Ok(Self { branch, place, content, files, taken: 0, read, page })
+        Ok(Self { branch, origin, content, files, taken: 0, read, page })
     }
 
     /// The set of the next unit.
@@ -175,10 +183,22 @@ fn part<'a>(read: &'a mut [u8], branch: &Branch, number: u64) -> &'a mut [u8] {
 
 impl Prepared for Visits {
     fn pace(&self) -> Pace {
-        if self.branch.operation.uses_up() { Pace::Amount { lead_in: false } } else { Pace::Time }
+        if self.branch.operation.uses_up() { Pace::Amount } else { Pace::Time }
+    }
+
+    /// Where units use files up, as many openings of the manifest, which was opened before.
+    fn rehearse(&mut self, recorder: &mut Recorder) -> Result<f64, WorkloadError> {
+        if !self.branch.operation.uses_up() {
+            return self.unit(recorder);
+        }
+        for _ in 0..self.branch.files {
+            self.files.read_manifest(&mut self.read[..PAGE_BYTES])?;
+        }
+        Ok(0.0)
     }
 
     fn unit(&mut self, recorder: &mut Recorder) -> Result<f64, WorkloadError> {
+        recorder.note(FOUND, "1", f64::from(u8::from(self.origin.is_found())));
         let set = self.take_set()?;
         let mut before = Instant::now();
         for number in 0..self.branch.files {
@@ -205,13 +225,13 @@ impl Prepared for Visits {
     }
 
     fn clean_up(&mut self) -> Result<(), WorkloadError> {
-        match &mut self.place {
-            Place::Made(made) => made.remove(),
-            Place::Found if self.taken > 0 && self.branch.operation.uses_up() => {
+        match &mut self.origin {
+            Origin::Made(made) => made.remove(),
+            Origin::Found if self.taken > 0 && self.branch.operation.uses_up() => {
                 let mark = self.files.path.join(USED);
                 fs::write(&mark, "").map_err(|error| refused("writing", &mark, error))
             }
-            Place::Found => Ok(()),
+            Origin::Found => Ok(()),
         }
     }
 }

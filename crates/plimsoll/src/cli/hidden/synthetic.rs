@@ -163,7 +163,7 @@ fn plan(slices: u32, seed: u64) -> PlanRecord {
     let compared = COMPARED.iter().map(|(name, _)| (*name).to_owned());
     PlanRecord {
         environments: std::iter::once("native".to_owned()).chain(compared).collect(),
-        places: Vec::new(),
+        rungs: Vec::new(),
         unusable: Vec::new(),
         workloads: WORKLOADS.iter().map(|name| workload(name)).collect(),
         groups: vec![(0..=COMPARED.len() as u32).collect()],

@@ -16,6 +16,9 @@ use crate::sample::Failure;
 /// How long a union filesystem in user space may take until it is mounted.
 const MOUNT_BOUND: Duration = Duration::from_secs(10);
 
+/// What means something in the options of a mount, or is written otherwise in the list of mounts.
+const SIGNS: [char; 6] = [',', ':', '=', '\\', ' ', '\t'];
+
 /// A union mount.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(in crate::launch) struct Union {
@@ -62,7 +65,10 @@ impl Union {
             names.join(":")
         };
         match &self.kind {
-            UnionKind::Aufs => format!("br:{}=rw:{},dio,xino=/dev/shm/aufs.xino", upper.display(), lowers("=ro+wh")),
+            UnionKind::Aufs => {
+                let xino = upper.with_file_name("xino");
+                format!("br:{}=rw:{},dio,xino={}", upper.display(), lowers("=ro+wh"), xino.display())
+            }
             UnionKind::Overlay | UnionKind::FuseOverlayfs(_) => {
                 let own = if user_namespace && self.kind == UnionKind::Overlay { ",userxattr" } else { "" };
                 format!("lowerdir={},upperdir={},workdir={}{own}", lowers(""), upper.display(), work.display())
@@ -72,6 +78,12 @@ impl Union {
 
     /// Mounts it. Leaves this process in `/`.
     pub(super) fn mount(&self, user_namespace: bool) -> Result<(), Failure> {
+        let upper = self.upper.display().to_string();
+        if let Some(sign) = upper.chars().find(|sign| SIGNS.contains(sign)) {
+            return Err(Failure::launch(format!(
+                "a mount's options cannot hold `{sign}` of {upper}: choose a --data folder without it"
+            )));
+        }
         std::env::set_current_dir(&self.lowers)
             .map_err(|error| Failure::from(error).while_doing(&self.lowers.display().to_string()))?;
         let options = self.options(user_namespace);
@@ -148,8 +160,19 @@ mod tests {
         lowerdir=2:1:0,upperdir=/data/upper,workdir=/data/work
         lowerdir=2:1:0,upperdir=/data/upper,workdir=/data/work,userxattr
         lowerdir=2:1:0,upperdir=/data/upper,workdir=/data/work
-        br:/data/upper=rw:2=ro+wh:1=ro+wh:0=ro+wh,dio,xino=/dev/shm/aufs.xino
+        br:/data/upper=rw:2=ro+wh:1=ro+wh:0=ro+wh,dio,xino=/data/xino
         ");
+    }
+
+    #[test]
+    fn a_folder_whose_name_would_be_read_as_options_is_refused() {
+        for name in ["/a,b", "/a:b", "/a b", "/a\\b"] {
+            let path = PathBuf::from(name);
+            let (lowers, upper, work, root) = (path.clone(), path.join("upper"), path.clone(), path);
+            let union = Union { kind: UnionKind::Overlay, lowers, layers: 1, upper, work, root };
+            let refused = union.mount(false).unwrap_err().message;
+            assert!(refused.contains("choose a --data folder without it"), "{refused}");
+        }
     }
 
     #[test]

@@ -234,6 +234,10 @@ impl Containers {
             labels.push(format!("union={}", self.choice.option(UNION.key)));
         }
         labels.extend(self.runtime.labels.iter().cloned());
+        // Nobody inside can see them.
+        if self.layers > 1 && !(self.runtime.shares_kernel && self.union == UnionKind::Overlay) {
+            labels.push("layers not verified".to_owned());
+        }
         if self.choice.option("disk") == "tmpfs" {
             labels.push("memory".to_owned());
         }

@@ -1,6 +1,7 @@
 //! The one Docker engine of a run and the images in it, shared by every `docker` environment of the run.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use super::daemon::PrivateEngine;
 use super::find::{self, Found, Surroundings};
 use super::image::{self, LayerFile};
 use super::request;
+use crate::launch::bundle::DATA_PATH;
 use crate::launch::journal::{Entry, Journal, Resource};
 use crate::launch::{Place, lowers};
 use crate::sample::Failure;
@@ -111,9 +113,19 @@ impl Daemon {
         }
         let (socket, reference) = (self.client.socket().to_owned(), request::image_reference(&place.run, layers));
         let entry = self.journal.note(Resource::DockerImage { socket, reference: reference.clone() })?;
-        images.insert(layers, Image { reference: reference.clone(), entry });
-        self.load(place, &reference, layers)?;
-        Ok(reference)
+        match self.load(place, &reference, layers) {
+            Ok(()) => {
+                images.insert(layers, Image { reference: reference.clone(), entry });
+                Ok(reference)
+            }
+            Err(failure) => {
+                // Part of it may be there; the journal still knows what cannot be removed.
+                if self.client.remove_image(&reference).is_ok() {
+                    self.journal.forget(entry);
+                }
+                Err(failure)
+            }
+        }
     }
 
     fn load(&self, place: &Place, reference: &str, layers: u32) -> Result<(), Failure> {
@@ -122,7 +134,19 @@ impl Daemon {
         let file = |number| LayerFile::write(&lowers::bundle(place, number), folder.join(number.to_string()));
         let files = (0..layers).map(file).collect::<Result<Vec<_>, _>>();
         let loaded = files.and_then(|files| self.client.load(&|writer| image::write(reference, &files, writer)));
+        self.look_through_layers(place);
         loaded.and(self.journal.undo(entry))
+    }
+
+    /// As for containers of our own; where the engine keeps its layers otherwise, or out of our reach, it is left out.
+    fn look_through_layers(&self, place: &Place) {
+        let store = Path::new(&self.facts.root_directory).join(&self.facts.storage_driver);
+        for layer in std::fs::read_dir(store).into_iter().flatten().flatten() {
+            let data = layer.path().join("diff").join(DATA_PATH.trim_start_matches('/'));
+            if place.tree.is_some() && data.exists() {
+                lowers::look_through(place, &data);
+            }
+        }
     }
 
     fn private(&self) -> MutexGuard<'_, Option<PrivateEngine>> {

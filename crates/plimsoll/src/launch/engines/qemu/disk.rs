@@ -34,6 +34,8 @@ pub(super) struct Template {
     pub(super) path: PathBuf,
     /// The filesystem on it.
     pub(super) filesystem: Superblock,
+    /// Words that qualify every number of a guest with it.
+    pub(super) labels: Vec<String>,
 }
 
 /// Makes the template of a run in `folder`: a disk of `bytes`, with a filesystem like the host's where that is ext4.
@@ -58,15 +60,16 @@ pub(super) fn make_template(
     let argv: Vec<&str> = argv.iter().map(String::as_str).collect();
     run_tool_for_its_output(&argv, TOOL_TIME_MAX, interrupted)?;
     let filesystem = Superblock::read(&raw).map_err(named)?;
+    let labels = if is_like_the_hosts(folder) { Vec::new() } else { vec![OTHER_FILESYSTEM.to_owned()] };
     if drive.format == "raw" {
-        return Ok(Template { path: raw, filesystem });
+        return Ok(Template { path: raw, filesystem, labels });
     }
     let path = folder.join(format!("template.{}", drive.format));
     let to = path.display().to_string();
     let argv = ["qemu-img", "convert", "-f", "raw", "-O", &drive.format, &raw_text, &to];
     run_tool_for_its_output(&argv, TOOL_TIME_MAX, interrupted)?;
     fs::remove_file(&raw).map_err(named)?;
-    Ok(Template { path, filesystem })
+    Ok(Template { path, filesystem, labels })
 }
 
 /// QEMU opens its file past the host's page cache, and ends at once where the filesystem has no such I/O.
@@ -81,25 +84,41 @@ fn check_direct(file: &Path, cache: &str) -> Result<(), Failure> {
     })
 }
 
-/// Sizes that a filesystem is to share with another; `None`: mkfs's own.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+/// Features that a filesystem may be made without, and that cost what a workload would feel: where the host's has none, the
+/// guest gets none.
+const LEFT_OUT: [&str; 2] = ["has_journal", "metadata_csum"];
+/// The label of a guest whose filesystem is of another kind than native's.
+const OTHER_FILESYSTEM: &str = "other filesystem than native's";
+
+/// What a filesystem is to share with the host's; `None`: mkfs's own.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Like {
     block_bytes: Option<u64>,
     inode_bytes: Option<u64>,
+    /// Features that it has not.
+    without: Vec<&'static str>,
 }
 
-/// Those of the filesystem under a folder, where it is ext4: its blocks anybody may ask for, its inodes only who may read
-/// its device.
+/// That of the filesystem under a folder, where it is ext4: its blocks anybody may ask for, the rest only who may read its
+/// device.
 fn like(folder: &Path) -> Like {
-    if Ground::under(folder).filesystem.as_deref() != Some(DATA_FILESYSTEM) {
+    if !is_like_the_hosts(folder) {
         return Like::default();
     }
     let block_bytes = statfs(folder).ok().and_then(|status| u64::try_from(status.block_size()).ok());
-    let inode_bytes = device_file(folder).and_then(|device| Superblock::read(&device).ok());
+    let superblock = device_file(folder).and_then(|device| Superblock::read(&device).ok());
+    let lacks = |feature: &&str| {
+        superblock.as_ref().is_some_and(|superblock| !superblock.features.iter().any(|other| other == feature))
+    };
     Like {
         block_bytes: block_bytes.filter(|bytes| *bytes <= BLOCK_BYTES_MAX),
-        inode_bytes: inode_bytes.map(|superblock| superblock.inode_bytes),
+        inode_bytes: superblock.as_ref().map(|superblock| superblock.inode_bytes),
+        without: LEFT_OUT.into_iter().filter(lacks).collect(),
     }
+}
+
+fn is_like_the_hosts(folder: &Path) -> bool {
+    Ground::under(folder).filesystem.as_deref() == Some(DATA_FILESYSTEM)
 }
 
 fn device_file(folder: &Path) -> Option<PathBuf> {
@@ -114,6 +133,9 @@ fn mkfs(like: &Like, image: &str) -> Vec<String> {
         ["mkfs.ext4", "-q", "-F", "-E", "lazy_itable_init=0,lazy_journal_init=0"].map(str::to_owned).to_vec();
     for (option, bytes) in [("-b", like.block_bytes), ("-I", like.inode_bytes)] {
         argv.extend(bytes.into_iter().flat_map(|bytes| [option.to_owned(), bytes.to_string()]));
+    }
+    for feature in &like.without {
+        argv.extend(["-O".to_owned(), format!("^{feature}")]);
     }
     argv.push(image.to_owned());
     argv
@@ -231,11 +253,14 @@ mod tests {
             return;
         }
         let folder = tempfile::tempdir_in("/var/tmp").unwrap();
-        let Like { block_bytes, inode_bytes } = like(folder.path());
+        let Like { block_bytes, inode_bytes, without } = like(folder.path());
         let made = make_template(folder.path(), &drive("qemu"), 256 << 20, || false).unwrap().filesystem;
         // A small filesystem would have small blocks of its own accord.
         assert_eq!(block_bytes.unwrap_or(made.block_bytes), made.block_bytes);
         assert_eq!(inode_bytes.unwrap_or(made.inode_bytes), made.inode_bytes);
+        for feature in LEFT_OUT {
+            assert_eq!(made.features.contains(&feature.to_owned()), !without.contains(&feature), "{feature}");
+        }
     }
 
     #[test]
@@ -243,8 +268,8 @@ mod tests {
         let line = |like: Like| mkfs(&like, "image").join(" ");
         let lazy = "mkfs.ext4 -q -F -E lazy_itable_init=0,lazy_journal_init=0";
         assert_eq!(line(Like::default()), format!("{lazy} image"));
-        let both = Like { block_bytes: Some(2048), inode_bytes: Some(512) };
-        assert_eq!(line(both), format!("{lazy} -b 2048 -I 512 image"));
+        let all = Like { block_bytes: Some(2048), inode_bytes: Some(512), without: vec!["has_journal"] };
+        assert_eq!(line(all), format!("{lazy} -b 2048 -I 512 -O ^has_journal image"));
     }
 
     #[test]

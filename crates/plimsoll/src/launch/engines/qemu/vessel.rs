@@ -101,6 +101,8 @@ struct QemuVessel {
     made: Made,
     settled: Settled,
     start: Start,
+    /// Words that the filesystem on the data disk adds.
+    disk_labels: Vec<String>,
     /// The data disk as QEMU made it, and the filesystem on it.
     disk: BTreeMap<String, String>,
     argv: String,
@@ -135,7 +137,8 @@ pub(super) fn launch(
     let mut qmp = Qmp::greet(accept(&control, running, place)?)?;
     check_machine(&mut qmp, &start)?;
     let disk = files.template.as_ref().map(|template| disk_made(&mut qmp, template)).transpose()?.unwrap_or_default();
-    Ok(QemuVessel { wire, qmp, made, settled: settled.clone(), start, disk, argv, overhead })
+    let disk_labels = files.template.as_ref().map(|template| template.labels.clone()).unwrap_or_default();
+    Ok(QemuVessel { wire, qmp, made, settled: settled.clone(), start, disk_labels, disk, argv, overhead })
 }
 
 /// What QEMU made of the data disk, and the filesystem on it.
@@ -284,6 +287,7 @@ impl Vessel for QemuVessel {
 
     fn labels(&self) -> Vec<String> {
         let mut labels = self.settled.labels();
+        labels.extend(self.disk_labels.iter().cloned());
         if self.made.pen.is_none() {
             // The guest's memory is its limit anyway; QEMU's own is not limited then.
             labels.push(AFFINITY_ONLY.to_owned());
