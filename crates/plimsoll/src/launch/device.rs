@@ -20,6 +20,7 @@ use nix::mount::{MsFlags, mount};
 
 use self::content::Content;
 use super::journal::{Journal, Resource};
+use super::patience;
 use super::process::{find_program, run_tool_for_its_output};
 use crate::sample::{Cause, Failure};
 
@@ -30,7 +31,9 @@ const LABEL: &str = "plimsoll";
 /// Nothing is thrown away beyond the filesystem's own blocks, and nothing is left for the kernel to initialise in the
 /// background while something is measured.
 const EXTENDED_OPTIONS: &str = "nodiscard,lazy_itable_init=0,lazy_journal_init=0";
-/// How long making it may take: all tables of inodes are written, 1/64 of the disk.
+/// How long the kernel may take to let go of a device that nobody uses any more.
+const RELEASE_BOUND: Duration = Duration::from_secs(3);
+/// How long making it may take: all tables of inodes are written, more of them the larger the disk.
 const FORMAT_BOUND: Duration = Duration::from_secs(600);
 /// Programs that are needed, and what brings them.
 const TOOLS: [(&str, &str); 2] = [("blkid", "util-linux"), ("mkfs.ext4", "e2fsprogs")];
@@ -48,7 +51,7 @@ const FRESH_UUID: &str = "/proc/sys/kernel/random/uuid";
 pub fn examine(device: &Path, interrupted: fn() -> bool) -> Result<u64, Failure> {
     let path = device.display().to_string();
     let named = |failure: Failure| failure.while_doing(&path);
-    let (opened, bytes) = usable(device).map_err(named)?;
+    let bytes = usable(device).map_err(named)?;
     let holds = |what: &str| {
         Failure::launch(format!(
             "{path}: it holds {what}; only an empty device is taken. What a killed run left there `plimsoll clean` \
@@ -58,14 +61,15 @@ pub fn examine(device: &Path, interrupted: fn() -> bool) -> Result<u64, Failure>
     if let Content::Something { words, .. } = Content::of(device, interrupted).map_err(named)? {
         return Err(holds(&words));
     }
-    match zeros::find_other(&opened, bytes).map_err(|error| named(error.into()))? {
+    let other = File::open(device).and_then(|device| zeros::find_other(&device, bytes));
+    match other.map_err(|error| named(error.into()))? {
         Some(at) => Err(holds(&format!("something at byte {at} that nothing here recognises"))),
         None => Ok((bytes as f64 * FOR_FILES) as u64),
     }
 }
 
-/// A block device that nobody uses, held alone, where there is what makes a filesystem; and its size in bytes.
-fn usable(device: &Path) -> Result<(File, u64), Failure> {
+/// Size in bytes of a block device that nobody uses, where there is what makes a filesystem.
+fn usable(device: &Path) -> Result<u64, Failure> {
     let refused = |why: &str| Err(Failure::launch(why));
     if !std::fs::metadata(device)?.file_type().is_block_device() {
         return refused("it is no block device; for a folder there is --data");
@@ -77,15 +81,27 @@ fn usable(device: &Path) -> Result<(File, u64), Failure> {
         Err(error) if is_in_use(&error) => refused("it is in use: mounted, swapped to, or part of another device"),
         Err(error) => Err(error.into()),
         Ok((_, 0)) => refused("it has no size: there is no disk behind it"),
-        Ok(opened) => Ok(opened),
+        Ok((_, bytes)) => Ok(bytes),
     }
 }
 
 /// The device for us alone, and its size in bytes: the kernel refuses one that is mounted, swapped to, or part of another.
+/// It may be about to let go of it: of a filesystem whose last mount was just undone, or of a descriptor that a process
+/// between fork and exec has a copy of.
 pub(super) fn open_alone(device: &Path) -> io::Result<(File, u64)> {
-    let mut opened = OpenOptions::new().read(true).write(true).custom_flags(libc::O_EXCL).open(device)?;
-    let bytes = opened.seek(SeekFrom::End(0))?;
-    Ok((opened, bytes))
+    let open = || {
+        let mut opened = OpenOptions::new().read(true).write(true).custom_flags(libc::O_EXCL).open(device)?;
+        let bytes = opened.seek(SeekFrom::End(0))?;
+        Ok((opened, bytes))
+    };
+    let mut opened = open();
+    patience::until(RELEASE_BOUND, || {
+        if opened.as_ref().is_err_and(is_in_use) {
+            opened = open();
+        }
+        !opened.as_ref().is_err_and(is_in_use)
+    });
+    opened
 }
 
 /// Whether [`open_alone`] was refused for that.
@@ -163,7 +179,7 @@ mod tests {
         assert!(device.refusal().contains("in use"), "{}", device.refusal());
         journal.undo_all().unwrap();
         assert!(!on.exists());
-        assert!(examine(&device.device, || false).is_ok(), "it is empty again");
+        examine(&device.device, || false).expect("it is empty again");
     }
 
     #[test]

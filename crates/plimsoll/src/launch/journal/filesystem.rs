@@ -5,20 +5,16 @@ use std::fs::File;
 use std::io::{self, Seek, SeekFrom};
 use std::os::unix::fs::{FileExt, FileTypeExt};
 use std::path::Path;
-use std::time::Duration;
 
 use nix::errno::Errno;
 
 use super::undo::Undone;
 use crate::launch::device::content::Content;
 use crate::launch::device::{is_in_use, open_alone, zeros};
-use crate::launch::patience;
 use crate::sample::Failure;
 
 /// Where udev names filesystems by their UUID: after a restart a device may have another name.
 const BY_UUID: &str = "/dev/disk/by-uuid";
-/// How long the kernel may take to let go of a filesystem whose last mount has just been undone.
-const RELEASE_BOUND: Duration = Duration::from_secs(5);
 /// A device that does not give its first bytes is not looked at further.
 const HEAD_BYTES: usize = 512;
 
@@ -36,8 +32,13 @@ enum Found {
 /// Empties the device that holds it, as far as an empty device is looked at, under the name that it had or that it has now.
 /// A device that is not there any more must not keep a journal open for ever: it is said, and that is all.
 pub(super) fn remove(device: &Path, uuid: &str) -> Result<Undone, Failure> {
+    remove_from([device, &Path::new(BY_UUID).join(uuid)], uuid)
+}
+
+/// Under the first of these names that leads to it: the one that it had, and the one that it has now.
+fn remove_from(names: [&Path; 2], uuid: &str) -> Result<Undone, Failure> {
     let mut is_there = false;
-    for path in [device, &Path::new(BY_UUID).join(uuid)] {
+    for path in names {
         let named = |failure: Failure| failure.while_doing(&path.display().to_string());
         match look(path, uuid).map_err(named)? {
             Found::It => return empty(path, uuid).map(|()| Undone::Wholly).map_err(named),
@@ -51,7 +52,7 @@ pub(super) fn remove(device: &Path, uuid: &str) -> Result<Undone, Failure> {
     Ok(Undone::OutOfReach(format!(
         "filesystem {uuid} stays on a device that is not here any more ({}) and is forgotten; `blkdiscard -f -z` on the \
          device removes it with all that it holds",
-        device.display()
+        names[0].display()
     )))
 }
 
@@ -82,14 +83,7 @@ fn is_without_device(error: &io::Error) -> bool {
 
 /// Held alone while it is looked at again and written to: nobody can put something else there meanwhile.
 fn empty(path: &Path, uuid: &str) -> Result<(), Failure> {
-    let mut opened = open_alone(path);
-    patience::until(RELEASE_BOUND, || {
-        if opened.as_ref().is_err_and(is_in_use) {
-            opened = open_alone(path);
-        }
-        !opened.as_ref().is_err_and(is_in_use)
-    });
-    let (file, bytes) = opened.map_err(|error| match is_in_use(&error) {
+    let (file, bytes) = open_alone(path).map_err(|error| match is_in_use(&error) {
         true => Failure::launch("it is still in use; unmount it"),
         false => error.into(),
     })?;
@@ -173,6 +167,21 @@ mod tests {
             assert_eq!(journal.left().len(), 1);
             assert!(head(device) == before);
             drop(alone);
+        });
+    }
+
+    #[test]
+    fn a_device_that_has_another_name_now_is_found_by_the_uuid() {
+        with_filesystem(UUID, |device, _| {
+            let Some(another) = Loop::make(SMALL_BYTES) else { return };
+            let folder = tempfile::tempdir().unwrap();
+            let link = folder.path().join(UUID);
+            std::os::unix::fs::symlink(&device.device, &link).unwrap();
+            for had in [another.device.as_path(), Path::new("/dev/plimsoll-test-gone")] {
+                device.run(&["mkfs.ext4", "-q", "-F", "-U", UUID]);
+                assert_eq!(remove_from([had, &link], UUID).unwrap(), Undone::Wholly);
+                examine(&device.device, || false).unwrap();
+            }
         });
     }
 
