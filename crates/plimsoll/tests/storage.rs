@@ -9,12 +9,15 @@ mod support;
 
 use std::fs::{self, File};
 use std::io::Write;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use desk::{Desk, mishaps_of, text};
+use desk::{Desk, PLIMSOLL, mishaps_of, text};
 use nix::mount::{MsFlags, mount, umount};
+use nix::sys::signal::Signal;
 use plimsoll::sample::{Cause, Phase, StopReason};
 
 /// Whether the kernel lets this process have a ring at all.
@@ -159,4 +162,98 @@ fn a_disk_that_fills_up_costs_what_needs_it_and_nothing_else() {
     assert!(goes_on, "what needs no disk was not measured in the last block");
     let left: Vec<PathBuf> = fs::read_dir(&disk.on).unwrap().map(|entry| entry.unwrap().path()).collect();
     assert!(left.is_empty(), "files stay on the disk: {left:?}");
+}
+
+/// An empty disk of 1 GiB that is removed with it: a loop device past the host's cache.
+struct EmptyDisk {
+    device: String,
+    _folder: tempfile::TempDir,
+}
+
+impl EmptyDisk {
+    fn new() -> Self {
+        let folder = tempfile::tempdir_in("/var/tmp").unwrap();
+        let path = folder.path().join("disk");
+        File::create(&path).unwrap().set_len(1 << 30).unwrap();
+        let made = Command::new("losetup").args(["--find", "--show", "--direct-io=on"]).arg(&path).output().unwrap();
+        assert!(made.status.success(), "{}", text(&made.stderr));
+        Self { device: text(&made.stdout).trim().to_owned(), _folder: folder }
+    }
+
+    /// What a run that would take it says, which starts nothing.
+    fn offered(&self) -> Output {
+        Desk::new().run(&["--data-device", &self.device, "-e", "sandbox", "-w", "null", "--dry-run"])
+    }
+
+    fn assert_is_taken(&self) {
+        let said = self.offered();
+        assert_eq!(said.status.code(), Some(0), "{}", text(&said.stderr));
+    }
+}
+
+impl Drop for EmptyDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("losetup").args(["-d", &self.device]).status();
+    }
+}
+
+#[test]
+fn a_device_is_measured_and_is_empty_again_afterwards() {
+    if !(support::require("sandbox") && support::require("loop")) {
+        return;
+    }
+    let (desk, disk) = (Desk::new(), EmptyDisk::new());
+    let output = desk.run(&["--data-device", &disk.device, "-e", "sandbox", "-w", "disk.fsync", "--blocks", "1"]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let record = desk.record();
+    assert_eq!(record.mishaps, []);
+    for environment in [0, 1] {
+        let is_its = |launch: u64| {
+            record.launches.iter().any(|known| known.id == launch && known.arm.environment == environment)
+        };
+        let measured = record.slices.iter().any(|it| it.slice.phase == Phase::Measured && is_its(it.slice.launch));
+        assert!(measured, "environment {environment} was not measured");
+    }
+    assert_eq!(desk.traces(), [""; 0]);
+    disk.assert_is_taken();
+}
+
+#[test]
+fn after_kill_9_clean_leaves_a_device_unmounted_and_empty() {
+    if !(support::require("sandbox") && support::require("loop")) {
+        return;
+    }
+    let (desk, disk) = (Desk::new(), EmptyDisk::new());
+    let arguments = ["--data-device", &disk.device, "-e", "sandbox", "-w", "disk.fsync", "--blocks", "50"];
+    let live = desk.run_until(&arguments, "block 1/50: measuring");
+    live.signal(Signal::SIGKILL);
+    assert_eq!(live.end().0, None);
+    assert!(desk.traces().iter().any(|trace| trace.contains(&disk.device)), "it was not mounted: {:?}", desk.traces());
+    let refused = text(&disk.offered().stderr);
+    assert!(refused.contains("in use"), "{refused}");
+    let clean = Command::new(PLIMSOLL).arg("clean").output().unwrap();
+    assert!(clean.status.success(), "{}", text(&clean.stdout));
+    assert_eq!(desk.traces(), [""; 0]);
+    disk.assert_is_taken();
+}
+
+#[test]
+fn a_device_with_bytes_that_nothing_recognises_is_refused_and_left_alone() {
+    if !support::require("loop") {
+        return;
+    }
+    let disk = EmptyDisk::new();
+    disk.assert_is_taken();
+    let file = File::options().read(true).write(true).open(&disk.device).unwrap();
+    let theirs = [0xa5; 4096];
+    file.write_all_at(&theirs, (1 << 30) - 4096).unwrap();
+    let desk = Desk::new();
+    let output = desk.run(&["--data-device", &disk.device, "-e", "sandbox", "-w", "null", "--blocks", "1"]);
+    assert_eq!(output.status.code(), Some(2), "{}", text(&output.stderr));
+    let said = text(&output.stderr);
+    assert!(said.contains(&format!("`blkdiscard -f -z {}` fills the device with zeros", disk.device)), "{said}");
+    let mut found = [0; 4096];
+    file.read_exact_at(&mut found, (1 << 30) - 4096).unwrap();
+    assert_eq!(found, theirs);
+    assert!(!desk.run_file().exists(), "something was started");
 }

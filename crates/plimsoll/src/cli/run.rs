@@ -105,11 +105,11 @@ impl RunFormat {
 pub(super) fn run(arguments: &RunArguments) -> Result<u8> {
     interrupt::listen().context("cannot listen for Ctrl-C")?;
     let plan = plan(arguments)?;
-    let home = Home::of(&plan)?;
     let output = Output::named(arguments.output.clone())?;
     if arguments.setup && !arguments.dry_run {
         super::setup::for_plan(&plan, arguments.yes)?;
     }
+    let home = Home::of(&plan)?;
     let examined = Examined::of(&plan);
     let seed = plan.seed().unwrap_or_else(new_seed);
     let settled = plan.settle(&host_numbers(&plan, &home)?, examined.unusable.clone(), seed).map_err(refused)?;

@@ -8,6 +8,7 @@
 
 mod abandoned;
 mod docker_api;
+mod filesystem;
 mod owner;
 mod undo;
 
@@ -24,6 +25,7 @@ pub use owner::start_ticks;
 
 use crate::sample::{Cause, Failure};
 use owner::Owner;
+use undo::Undone;
 
 /// Something made on the host. Undoing is safe to repeat and touches nothing that is not ours.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,6 +47,13 @@ pub enum Resource {
     Mount {
         /// Where.
         path: PathBuf,
+    },
+    /// A filesystem on a block device that was empty before.
+    Filesystem {
+        /// The device, absolute and without links; after a restart it may have another name.
+        device: PathBuf,
+        /// The filesystem's UUID, by which it is known.
+        uuid: String,
     },
     /// A directory tree of ours; its name contains the run's name.
     Directory {
@@ -201,13 +210,16 @@ impl Journal {
     /// Undoes one entry and forgets it. An entry that is not known any more is undone already.
     ///
     /// # Errors
-    /// When it could not be undone; it stays noted.
+    /// When it could not be undone; it stays noted. What cannot be reached any more is said too, but forgotten.
     pub fn undo(&self, entry: Entry) -> Result<(), Failure> {
         let found = self.state().left.iter().find(|(known, _)| *known == entry).map(|(_, resource)| resource.clone());
         let Some(resource) = found else { return Ok(()) };
-        resource.undo(&self.shared.run)?;
+        let undone = resource.undo(&self.shared.run)?;
         self.forget(entry);
-        Ok(())
+        match undone {
+            Undone::Wholly => Ok(()),
+            Undone::OutOfReach(why) => Err(Failure::new(Cause::TearDown, why)),
+        }
     }
 
     /// Forgets an entry that undid itself (a process that was reaped).
@@ -227,7 +239,7 @@ impl Journal {
         self.state().left.iter().map(|(_, resource)| resource.clone()).collect()
     }
 
-    /// Undoes everything that is left, newest first, and removes the journal if all went well.
+    /// Undoes everything that is left, newest first, and removes the journal if nothing stays noted.
     ///
     /// # Errors
     /// Every failure, joined.
@@ -239,9 +251,11 @@ impl Journal {
         let entries: Vec<Entry> = self.state().left.iter().map(|(entry, _)| *entry).rev().collect();
         let failures: Vec<String> =
             entries.into_iter().filter_map(|entry| self.undo(entry).err()).map(|failure| failure.message).collect();
-        if !failures.is_empty() {
-            return Err(Failure::new(Cause::TearDown, failures.join("; ")));
-        }
+        let removed = if self.left().is_empty() { self.remove_file() } else { Ok(()) };
+        if failures.is_empty() { removed } else { Err(Failure::new(Cause::TearDown, failures.join("; "))) }
+    }
+
+    fn remove_file(&self) -> Result<(), Failure> {
         match std::fs::remove_file(&self.shared.path) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 Err(Failure::from(error).while_doing(&format!("cannot remove {}", self.shared.path.display())))

@@ -50,7 +50,7 @@ impl Desk {
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(PLIMSOLL);
         command.args(["run", "-o", "run.sqlite"]);
-        if !arguments.contains(&"--data") {
+        if !arguments.iter().any(|argument| argument.starts_with("--data")) {
             command.arg("--data").arg(self.folder.path());
         }
         command.args(arguments).current_dir(self.folder.path());

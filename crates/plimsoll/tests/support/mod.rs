@@ -20,7 +20,11 @@ use plimsoll::launch::{Usability, engines};
 use plimsoll::probe::examine;
 
 /// Whether the machine has what a test needs: `root`, `userns`, `private-docker` (a run would start a Docker engine of
+<<<<<<< HEAD
 /// its own), `fuse-overlayfs`, or an environment such as `docker` or `qemu/sandbox`.
+=======
+/// its own), `loop` (loop devices can be made), or an environment such as `docker` or `qemu/sandbox`.
+>>>>>>> wt-device
 ///
 /// If not, the test must return: the reason is printed and appended to the file named by `PLIMSOLL_SKIPS`.
 ///
@@ -54,6 +58,7 @@ pub(crate) fn lack(what: &str) -> Option<String> {
     match what {
         "root" => (!nix::unistd::Uid::effective().is_root()).then(|| "not root".to_owned()),
         "userns" => userns_lack(),
+        "loop" => lack("root").or_else(loop_lack),
         "private-docker" => private_docker_lack(),
         "fuse-overlayfs" => {
             let missing = plimsoll::launch::process::find_program(what).is_none();
@@ -67,6 +72,15 @@ fn userns_lack() -> Option<String> {
     let forbidden = |path: &str| std::fs::read_to_string(path).is_ok_and(|text| text.trim() == "0");
     let closed = ["/proc/sys/user/max_user_namespaces", "/proc/sys/kernel/unprivileged_userns_clone"];
     closed.iter().find(|path| forbidden(path)).map(|path| format!("{path} is 0"))
+}
+
+#[allow(clippy::disallowed_methods, reason = "a tool says whether there are loop devices")]
+fn loop_lack() -> Option<String> {
+    match Command::new("losetup").arg("--find").output() {
+        Err(error) => Some(format!("losetup cannot be run: {error}")),
+        Ok(said) if said.status.success() => None,
+        Ok(said) => Some(String::from_utf8_lossy(&said.stderr).trim().to_owned()),
+    }
 }
 
 /// Whether a run would have to use an engine that is not its own, or none.

@@ -18,6 +18,14 @@ fn abandon(folder: &Path) {
     std::fs::write(&path, text.replacen(&ticks.to_string(), "1", 1)).unwrap();
 }
 
+/// Rewrites the owner's boot, as if the machine had been restarted.
+fn restart(folder: &Path) {
+    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
+    let path = folder.join(format!("{RUN}.journal"));
+    let text = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, text.replace(boot.trim(), "another-boot")).unwrap();
+}
+
 fn directory(folder: &Path, name: &str) -> Resource {
     let path = folder.join(format!("{RUN}-{name}"));
     std::fs::create_dir(&path).unwrap();
@@ -132,13 +140,26 @@ fn after_a_restart_only_what_survives_it_is_undone() {
         journal.note(directory(folder, "left")).unwrap();
         let pid = std::process::id().cast_signed();
         journal.note(Resource::Process { pid, start_ticks: start_ticks(pid).unwrap() }).unwrap();
-        let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
-        let path = folder.join(format!("{RUN}.journal"));
-        let text = std::fs::read_to_string(&path).unwrap();
-        std::fs::write(&path, text.replace(boot.trim(), "another-boot")).unwrap();
+        restart(folder);
         let abandoned = Journal::abandoned(folder).unwrap();
         assert_eq!(abandoned[0].resources().len(), 1, "the process is not of this boot");
         abandoned[0].undo_all().unwrap();
+    });
+}
+
+#[test]
+fn a_filesystem_survives_a_restart_and_its_mount_does_not() {
+    in_folder(|folder, journal| {
+        let device = folder.join("no-device");
+        let filesystem = Resource::Filesystem { device, uuid: "6f1a2c5e-0d3b-4a7e-9b61-2f4d8c7e5a90".to_owned() };
+        journal.note(filesystem.clone()).unwrap();
+        journal.note(Resource::Mount { path: folder.join(format!("{RUN}-device")) }).unwrap();
+        restart(folder);
+        let abandoned = Journal::abandoned(folder).unwrap();
+        assert_eq!(abandoned[0].resources(), [filesystem]);
+        let said = abandoned[0].undo_all().unwrap_err().message;
+        assert!(said.contains("a device that is not here any more"), "{said}");
+        assert!(Journal::abandoned(folder).unwrap().is_empty(), "a device that is gone stands in nobody's way");
     });
 }
 

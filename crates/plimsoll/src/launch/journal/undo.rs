@@ -1,4 +1,5 @@
-//! How each kind of thing is undone. Each is idempotent and refuses what does not carry the run's name.
+//! How each kind of thing is undone. Each is idempotent and refuses what is not known as the run's: most things by its
+//! name.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -8,7 +9,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::owner::start_ticks;
-use super::{Resource, docker_api};
+use super::{Resource, docker_api, filesystem};
 use crate::launch::cgroup::{kill_frozen, remove_tree};
 use crate::launch::patience;
 use crate::launch::process::{run_tool, run_tool_for_its_output};
@@ -21,12 +22,24 @@ const TOOL_BOUND: Duration = Duration::from_secs(30);
 /// Mounts stacked on one point; more are not ours.
 const STACKED_MOUNTS_MAX: usize = 16;
 
+/// How far something was undone, where nothing failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Undone {
+    /// It is gone.
+    Wholly,
+    /// It is not on this host any more, so nothing is left to be tried: a sentence for a person.
+    OutOfReach(String),
+}
+
 impl Resource {
-    pub(super) fn undo(&self, run: &str) -> Result<(), Failure> {
+    pub(super) fn undo(&self, run: &str) -> Result<Undone, Failure> {
+        let failed =
+            |failure: Failure| Failure::new(Cause::TearDown, format!("cannot undo {self}: {}", failure.message));
         let done = match self {
             Self::Process { pid, start_ticks } => end_process(*pid, *start_ticks),
             Self::Cgroup { path } => ours(path, run).and_then(|()| remove_tree(path)),
             Self::Mount { path } => ours(path, run).and_then(|()| unmount(path)),
+            Self::Filesystem { device, uuid } => return filesystem::remove(device, uuid).map_err(failed),
             Self::Directory { path } => ours(path, run).and_then(|()| remove_directory(path)),
             Self::DockerContainer { socket, name } => named(name, run)
                 .and_then(|()| docker_api::delete(socket, &format!("/containers/{name}?force=1&v=1"), run)),
@@ -42,7 +55,7 @@ impl Resource {
             Self::FileContent { path, before } => restore_file(path, before),
             Self::Link { name } => delete_link(name),
         };
-        done.map_err(|failure| Failure::new(Cause::TearDown, format!("cannot undo {self}: {}", failure.message)))
+        done.map(|()| Undone::Wholly).map_err(failed)
     }
 
     /// Kills what is frozen in a cgroup of ours.
@@ -56,7 +69,10 @@ impl Resource {
 
     /// Whether a restart of the machine has not undone it.
     pub(super) fn survives_a_restart(&self) -> bool {
-        matches!(self, Self::Directory { .. } | Self::DockerContainer { .. } | Self::DockerImage { .. })
+        matches!(
+            self,
+            Self::Filesystem { .. } | Self::Directory { .. } | Self::DockerContainer { .. } | Self::DockerImage { .. }
+        )
     }
 }
 
@@ -66,6 +82,7 @@ impl std::fmt::Display for Resource {
             Self::Process { pid, .. } => write!(formatter, "process {pid}"),
             Self::Cgroup { path } => write!(formatter, "cgroup {}", path.display()),
             Self::Mount { path } => write!(formatter, "mount {}", path.display()),
+            Self::Filesystem { device, uuid } => write!(formatter, "filesystem {uuid} on {}", device.display()),
             Self::Directory { path } => write!(formatter, "directory {}", path.display()),
             Self::DockerContainer { name, .. } => write!(formatter, "Docker container {name}"),
             Self::DockerImage { reference, .. } => write!(formatter, "Docker image {reference}"),
