@@ -20,11 +20,7 @@ use plimsoll::launch::{Usability, engines};
 use plimsoll::probe::examine;
 
 /// Whether the machine has what a test needs: `root`, `userns`, `private-docker` (a run would start a Docker engine of
-<<<<<<< HEAD
-/// its own), `fuse-overlayfs`, or an environment such as `docker` or `qemu/sandbox`.
-=======
-/// its own), `loop` (loop devices can be made), or an environment such as `docker` or `qemu/sandbox`.
->>>>>>> wt-device
+/// its own), `fuse-overlayfs`, `loop` (loop devices can be made), or an environment such as `docker` or `qemu/sandbox`.
 ///
 /// If not, the test must return: the reason is printed and appended to the file named by `PLIMSOLL_SKIPS`.
 ///
