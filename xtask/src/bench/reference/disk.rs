@@ -117,7 +117,7 @@ impl Job {
             format!("--runtime={SECONDS}"),
         ];
         let same = "fio --name=job --filename=file --ioengine=libaio --direct=1 --thread --rwmixread=70 --norandommap \
-                    --overwrite=1 --fallocate=none --time_based --ramp_time=300ms --group_reporting --lat_percentiles=1 \
+                    --overwrite=1 --fallocate=none --unlink=1 --time_based --ramp_time=300ms --group_reporting --lat_percentiles=1 \
                     --output-format=json";
         same.split_ascii_whitespace().map(str::to_owned).chain(own).collect()
     }
